@@ -1,0 +1,162 @@
+"""HTTP envelopes: what surrounds reports and decisions on the wire."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Generic, TypeVar
+
+from pydantic import BaseModel, Field
+
+from tamiyo_leyline.command import AdaptationCommand
+from tamiyo_leyline.config import RunConfig
+from tamiyo_leyline.decision import DecisionReply, PolicyIdentity
+from tamiyo_leyline.enums import CommandStatus, RunResult, RunStatus
+from tamiyo_leyline.fields import (
+    Answer,
+    Count,
+    Identifier,
+    Probability,
+    Reason,
+    Request,
+    StageName,
+    Text,
+    Timestamp,
+)
+from tamiyo_leyline.problem import Problem
+from tamiyo_leyline.report import EpochReport
+
+LEYLINE_HEADER: Final = "Tamiyo-Leyline"
+REPLAYED_HEADER: Final = "Tamiyo-Replayed"
+MAX_BODY_BYTES: Final = 1024 * 1024
+MAX_BATCH_BYTES: Final = 16 * 1024 * 1024
+MAX_BATCH_REPORTS: Final = 1024
+DEFAULT_PAGE: Final = 100
+MAX_PAGE: Final = 1000
+
+Item = TypeVar("Item", bound=BaseModel)
+
+
+class Page(Answer, Generic[Item]):
+    """One page of a list."""
+
+    items: tuple[Item, ...] = Field(description="The page's items.")
+    next_cursor: str | None = Field(description="Pass it as `cursor` for the next page; null: the last page.")
+
+
+class SeedView(Answer):
+    """A seed as last reported."""
+
+    seed_id: str = Field(description="The seed.")
+    slot_id: str = Field(description="Its slot.")
+    blueprint_id: str = Field(description="Its blueprint.")
+    stage: StageName = Field(description="Its stage, by name.")
+    alpha: Probability = Field(description="Its blending weight, 0–1.")
+
+
+class RunView(Answer):
+    """A run as it stands."""
+
+    run_id: str = Field(description="The run.")
+    status: RunStatus = Field(description="ACTIVE, HELD or COMPLETED.")
+    result: RunResult | None = Field(None, description="How a completed run ended.")
+    attempt: Count = Field(description="The current attempt; raised by a rewind.")
+    last_epoch: int | None = Field(description="Last epoch reported in this attempt; null: none yet.")
+    created_at: Timestamp = Field(description="UTC.")
+    updated_at: Timestamp = Field(description="Last change of any kind, UTC.")
+    last_report_at: Timestamp | None = Field(description="Last report, UTC; null: none yet.")
+    config: RunConfig = Field(description="The configuration with all defaults filled in.")
+    rules_version: str = Field(description="Version of the rules the run started under.")
+    policy: PolicyIdentity = Field(description="The policy that decides.")
+    counts: dict[str, int] = Field(description="Decisions by action, over all attempts.")
+    seeds: tuple[SeedView, ...] = Field(description="The seeds of the last report.")
+    labels: dict[str, str] = Field(description="The operator's own keys and values.")
+
+
+class BatchItem(Request):
+    """One report of a batch."""
+
+    run_id: str = Field(description="The run.")
+    report: EpochReport = Field(description="Its report.")
+
+
+class BatchResult(Answer):
+    """What became of one report of a batch: a reply or a problem."""
+
+    status: int = Field(description="HTTP status this report alone would have had.")
+    reply: DecisionReply | None = Field(None, description="The decision.")
+    problem: Problem | None = Field(None, description="Why it was refused.")
+    replayed: bool = Field(False, description="Whether the reply had been given before.")
+
+
+class BatchResults(Answer):
+    """Answer of ``POST /epochs``, in the order of the reports."""
+
+    results: tuple[BatchResult, ...] = Field(description="One for each report.")
+
+
+class RewindRequest(Request):
+    """A trainer resumed from a checkpoint."""
+
+    to_epoch: Count | None = Field(description="Last epoch the checkpoint contains; null: none.")
+    attempt: Annotated[int, Field(ge=1)] = Field(description="The attempt to open: the last one + 1.")
+
+
+class RewindReply(Answer):
+    """The attempt a rewind opened."""
+
+    run_id: str = Field(description="The run.")
+    attempt: Count = Field(description="The attempt to report under from now on.")
+    resumed_epoch: int | None = Field(description="Epoch whose state it continues; null: the initial state.")
+
+
+class CompleteRequest(Request):
+    """A training ended."""
+
+    result: RunResult = Field(description="succeeded, failed or aborted.", strict=False)
+
+
+class OutcomeRequest(Request):
+    """What became of one command."""
+
+    status: CommandStatus = Field(description="EXECUTED, REFUSED, FAILED or EXPIRED.", strict=False)
+    detail: Text = Field("", description="Why, in the trainer's words.")
+
+
+class OutcomeReply(Answer):
+    """The outcome as recorded; it takes effect with the run's next report."""
+
+    run_id: str = Field(description="The run.")
+    command_id: str = Field(description="The command.")
+    status: CommandStatus = Field(description="What became of it.")
+
+
+class ClientDecision(Request):
+    """What a trainer did while Tamiyo was silent."""
+
+    epoch: Count = Field(description="The epoch it decided about.")
+    attempt: Count = Field(0, description="The attempt it belongs to.")
+    commands: Annotated[tuple[AdaptationCommand, ...], Field(max_length=65, strict=False)] = Field(
+        description="What the trainer followed instead."
+    )
+    reason: Reason = Field(description="Why it decided for itself.")
+
+
+class ClientDecisionsReply(Answer):
+    """How many client decisions were new."""
+
+    run_id: str = Field(description="The run.")
+    recorded: Count = Field(description="Newly recorded.")
+    known: Count = Field(description="Recorded before.")
+
+
+class HoldRequest(Request):
+    """An operator stops a run from changing its network."""
+
+    reason: Identifier = Field(description="Why; shown with every WAIT.")
+
+
+class Health(Answer):
+    """Whether the service lives (healthz) or can decide (readyz)."""
+
+    status: str = Field(description="ok, or what is wrong.")
+    version: str = Field(description="Version of the service.")
+    leyline: str = Field(description="Version of the wire it speaks.")

@@ -1,0 +1,220 @@
+"""How a run is to be decided: body of ``PUT /runs/{run_id}``. Every part is optional."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from tamiyo_leyline.enums import AccuracyUnit, Objective
+from tamiyo_leyline.fields import (
+    BlueprintName,
+    Count,
+    Identifier,
+    Label,
+    NonNegative,
+    Number,
+    Probability,
+    Request,
+    Text,
+)
+from tamiyo_leyline.topology import TOPOLOGIES, Topology, topology_named
+
+Epochs = Annotated[int, Field(ge=0, le=1_000_000)]
+CullStage = Literal["TRAINING", "BLENDING", "SHADOWING"]
+CULL_STAGES: Final[tuple[CullStage, ...]] = ("TRAINING", "BLENDING", "SHADOWING")
+
+
+class PolicyChoice(Request):
+    """Which policy decides."""
+
+    name: Identifier = Field("heuristic", description="Name of an installed policy.")
+    version: Identifier | None = Field(None, description="Version to pin; null: the active one.")
+
+
+class HeuristicConfig(Request):
+    """Settings of the hand-written policy; explicit settings win over a preset."""
+
+    preset: Literal["report"] | None = Field(
+        None, description='"report" restores the behaviour of the earlier in-process version.'
+    )
+    blueprint_rotation: Annotated[tuple[BlueprintName, ...], Field(max_length=256, strict=False)] | None = (
+        Field(None, description="Blueprints in the order they are tried; default: the topology's order.")
+    )
+    plateau_epochs_to_germinate: Epochs = Field(
+        3, description="Measured reports without improvement before a germination."
+    )
+    min_epochs_before_germinate: Epochs = Field(5, description="No germination before this epoch.")
+    max_concurrent_seeds: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="Live seeds (a pending germination included) at one time."
+    )
+    cull_if_accuracy_drops_by: NonNegative | dict[CullStage, NonNegative] = Field(
+        2.0, description="Loss since the stage began that costs a seed its life, percentage points."
+    )
+    cull_after_epochs_without_improvement: Epochs | dict[CullStage, Epochs] = Field(
+        5, description="Epochs in stage before that loss counts."
+    )
+    blend_settle_epochs: Epochs | None = Field(
+        3, description="In BLENDING, epochs after alpha first reached 0.95 before it counts; null: at once."
+    )
+    cull_after_stalled_epochs: Epochs | None = Field(
+        20, description="Epochs without a new best of the stage's improvement; null disables."
+    )
+    min_gradient_health: Probability = Field(0.3, description="Below it a report is unhealthy.")
+    unhealthy_epochs_to_cull: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        2, description="Unhealthy reports in a row that cost a seed its life; null disables."
+    )
+    min_probation_epochs: Epochs = Field(1, description="Epochs in PROBATIONARY before a verdict.")
+    max_probation_epochs: Epochs = Field(5, description="Epochs after which the dead band no longer waits.")
+    min_improvement_to_fossilize: Number = Field(0.0, description="Percentage points a seed must be worth.")
+    probation_dead_band: NonNegative = Field(
+        0.25, description="Percentage points around that threshold in which the verdict waits."
+    )
+    improvement_measure: Literal["attributed", "total"] = Field(
+        "attributed", description="Which improvement the verdict reads."
+    )
+    embargo_epochs_after_cull: Epochs = Field(
+        5, description="Epochs without germination after a cull took effect; 0 disables the embargo."
+    )
+    blueprint_penalty_on_cull: NonNegative = Field(2.0, description="Added when a cull takes effect.")
+    blueprint_penalty_decay: Probability = Field(0.5, description="What is left after the decay epochs.")
+    blueprint_penalty_decay_epochs: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        50, description="Epochs over which a penalty falls to that share."
+    )
+    blueprint_penalty_threshold: NonNegative = Field(
+        1.0, description="A blueprint with this penalty or more is barred."
+    )
+    blueprint_exploration: Probability = Field(
+        0.0, description="Chance of a uniform choice among the unbarred blueprints."
+    )
+
+    @model_validator(mode="after")
+    def _probation_is_ordered(self) -> HeuristicConfig:
+        if self.max_probation_epochs < self.min_probation_epochs:
+            raise ValueError("max_probation_epochs must be at least min_probation_epochs")
+        return self
+
+
+class LearnedConfig(Request):
+    """Settings of the learned policy."""
+
+    deterministic: bool = Field(True, description="Take the most probable action instead of sampling.")
+    temperature: Annotated[float, Field(gt=0.0, le=100.0, allow_inf_nan=False)] = Field(
+        1.0, description="Divides the logits when sampling."
+    )
+
+
+class TrackerConfig(Request):
+    """Settings of the signal tracker."""
+
+    plateau_threshold: NonNegative = Field(
+        0.5, description="Smoothed improvement that counts: percentage points (val_loss: percent)."
+    )
+    plateau_smoothing: Annotated[float, Field(ge=0.0, lt=1.0, allow_inf_nan=False)] = Field(
+        0.8, description="Weight of the past in the moving average of the improvement; 0: the raw delta."
+    )
+    history_window: Annotated[int, Field(ge=1, le=1000)] = Field(
+        10, description="Measured values kept, for the host and for each seed."
+    )
+
+
+class HostDescription(Request):
+    """What is known of the host network and its data."""
+
+    parameters: Count | None = Field(None, description="Number of parameters of the host.")
+    train_examples: Count | None = Field(None, description="Size of the training set.")
+    normalised: bool | None = Field(None, description="Whether the host has normalisation layers.")
+
+
+PRESETS: Final[dict[str, dict[str, dict[str, Any]]]] = {
+    "report": {
+        "heuristic": {
+            "blueprint_penalty_threshold": 3.0,
+            "blueprint_penalty_decay_epochs": 1,
+            "cull_after_stalled_epochs": None,
+            "probation_dead_band": 0.0,
+            "blend_settle_epochs": None,
+            "max_probation_epochs": 1,
+            "unhealthy_epochs_to_cull": None,
+            "improvement_measure": "total",
+        },
+        "tracker": {"plateau_smoothing": 0.0},
+    }
+}
+"""What each preset sets, by section."""
+
+
+def _resolve_topology(value: object) -> object:
+    return topology_named(value) if isinstance(value, str) else value
+
+
+TopologyChoice = Annotated[
+    Topology, BeforeValidator(_resolve_topology, json_schema_input_type=str | Topology)
+]
+
+
+class RunConfig(Request):
+    """Everything that shapes a run's decisions; validated, it has all defaults filled in."""
+
+    topology: Annotated[
+        Topology, BeforeValidator(_resolve_topology, json_schema_input_type=str | Topology)
+    ] = Field(
+        default=TOPOLOGIES["cnn"],
+        description="A built-in name (cnn, transformer) or a named list of blueprints.",
+    )
+    policy: PolicyChoice = Field(default=PolicyChoice(), description="Which policy decides.")
+    heuristic: HeuristicConfig = Field(default=HeuristicConfig(), description="The heuristic's settings.")
+    learned: LearnedConfig = Field(default=LearnedConfig(), description="The learned policy's settings.")
+    tracker: TrackerConfig = Field(default=TrackerConfig(), description="The tracker's settings.")
+    objective: Objective = Field(
+        Objective.VAL_ACCURACY, description="val_accuracy, or val_loss for loss-only tasks.", strict=False
+    )
+    accuracy_unit: AccuracyUnit = Field(
+        AccuracyUnit.PERCENT, description="percent: 0–100; fraction: 0–1, converted on arrival.", strict=False
+    )
+    max_epochs: Annotated[int, Field(ge=1, le=1_000_000_000)] = Field(
+        50, description="Epochs the training is planned to take."
+    )
+    host: HostDescription = Field(default=HostDescription(), description="The host network.")
+    labels: Annotated[dict[Label, Text], Field(max_length=32)] = Field(
+        default_factory=dict, description="The operator's own keys and values."
+    )
+
+    @model_validator(mode="after")
+    def _fill_in(self) -> RunConfig:
+        heuristic, tracker = self.heuristic, self.tracker
+        if heuristic.preset is not None:
+            preset = PRESETS[heuristic.preset]
+            heuristic = heuristic.model_copy(update=_unset(preset["heuristic"], heuristic))
+            tracker = tracker.model_copy(update=_unset(preset["tracker"], tracker))
+        if heuristic.blueprint_rotation is None:
+            heuristic = heuristic.model_copy(update={"blueprint_rotation": self.topology.names})
+        _require_known(heuristic.blueprint_rotation or (), self.topology)
+        # The instance is still under construction here: nobody has seen it without the defaults.
+        object.__setattr__(self, "heuristic", heuristic)
+        object.__setattr__(self, "tracker", tracker)
+        return self
+
+    @property
+    def rotation(self) -> tuple[str, ...]:
+        """The blueprint rotation, never empty."""
+        return self.heuristic.blueprint_rotation or self.topology.names
+
+
+def _unset(preset: dict[str, Any], section: Request) -> dict[str, Any]:
+    return {name: value for name, value in preset.items() if name not in section.model_fields_set}
+
+
+def _require_known(rotation: tuple[str, ...], topology: Topology) -> None:
+    unknown = [name for name in rotation if name not in topology.names]
+    if unknown or not rotation:
+        raise PydanticCustomError(
+            "unknown_blueprint",
+            "heuristic.blueprint_rotation {fault}; topology {topology} has {valid}",
+            {
+                "fault": f"names unknown {', '.join(unknown)}" if unknown else "is empty",
+                "topology": topology.name,
+                "valid": ", ".join(topology.names),
+            },
+        )

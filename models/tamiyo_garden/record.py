@@ -1,0 +1,113 @@
+"""What the trainer remembers of one seed: its stage, its clock and its accuracies."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from tamiyo_leyline import SeedMetrics, SeedStage
+from tamiyo_garden.lifecycle import Standing
+
+
+class IllegalTransitionError(RuntimeError):
+    """A seed was told to move along no legal transition: a fault in the trainer, not in its input."""
+
+
+@dataclass
+class SeedRecord:
+    """The life of one seed so far. Accuracies are percentages on the validation set.
+
+    Attributes:
+        seed_id: unique within a training.
+        slot_id: where it grows.
+        blueprint_id: what it grows into.
+        generation: how many seeds had germinated before it.
+        initial_accuracy: at germination.
+        current_accuracy: with the seed as far in as its stage is about: switched on in TRAINING, as it is later.
+        best_accuracy: best of the current accuracies.
+        accuracy_at_stage_start: of the network when the stage began.
+        counterfactual_accuracy: with this seed's alpha at 0; None where nothing blends.
+        alpha: blending weight, 0–1.
+        paused: whether its weights and its clock stand still.
+    """
+
+    seed_id: str
+    slot_id: str
+    blueprint_id: str
+    generation: int
+    initial_accuracy: float
+    current_accuracy: float
+    best_accuracy: float
+    accuracy_at_stage_start: float
+    stage: SeedStage = SeedStage.GERMINATED
+    previous_stage: SeedStage = SeedStage.DORMANT
+    epochs_total: int = 0
+    epochs_in_stage: int = 0
+    counterfactual_accuracy: float | None = None
+    alpha: float = 0.0
+    parameters: int = 0
+    paused: bool = False
+
+    @classmethod
+    def germinated(cls, seed_id: str, slot_id: str, blueprint_id: str, generation: int, accuracy: float) -> Self:
+        """A new seed in a network whose validation accuracy is `accuracy`, percent."""
+        return cls(seed_id, slot_id, blueprint_id, generation, accuracy, accuracy, accuracy, accuracy)
+
+    @property
+    def total_improvement(self) -> float:
+        """Percentage points since germination."""
+        return self.current_accuracy - self.initial_accuracy
+
+    @property
+    def standing(self) -> Standing:
+        """What the gates look at."""
+        return Standing(
+            self.stage, self.epochs_in_stage, self.current_accuracy - self.accuracy_at_stage_start, self.alpha
+        )
+
+    def enter(self, stage: SeedStage, accuracy: float) -> None:
+        """Move to `stage` while the network's validation accuracy is `accuracy`, percent.
+
+        Raises:
+            IllegalTransitionError: the move is not one of leyline's legal transitions.
+        """
+        if stage is self.stage or not self.stage.may_become(stage):
+            raise IllegalTransitionError(f"{self.seed_id}: {self.stage.name} → {stage.name}")
+        self.previous_stage, self.stage = self.stage, stage
+        self.epochs_in_stage = 0
+        self.accuracy_at_stage_start = self.current_accuracy = accuracy
+
+    def measured(self, accuracy: float, counterfactual_accuracy: float | None) -> None:
+        """Take in an epoch's validation accuracies, percent."""
+        self.current_accuracy = accuracy
+        self.best_accuracy = max(self.best_accuracy, accuracy)
+        self.counterfactual_accuracy = counterfactual_accuracy
+
+    def tick(self) -> None:
+        """An epoch has passed."""
+        self.epochs_total += 1
+        self.epochs_in_stage += 1
+
+    def metrics(self, gradient_norm: float | None) -> SeedMetrics:
+        """The record on the wire; improvements are derived from the accuracies there."""
+        return SeedMetrics(
+            epochs_total=self.epochs_total,
+            epochs_in_current_stage=self.epochs_in_stage,
+            initial_val_accuracy=self.initial_accuracy,
+            current_val_accuracy=self.current_accuracy,
+            best_val_accuracy=self.best_accuracy,
+            accuracy_at_stage_start=self.accuracy_at_stage_start,
+            counterfactual_val_accuracy=self.counterfactual_accuracy,
+            gradient_norm_avg=gradient_norm,
+            current_alpha=self.alpha,
+            alpha_ramp_step=self.epochs_in_stage if self.stage is SeedStage.BLENDING else None,
+            parameters=self.parameters,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a checkpoint."""
+        return {**asdict(self), "stage": int(self.stage), "previous_stage": int(self.previous_stage)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`."""
+        stages = {name: SeedStage(values[name]) for name in ("stage", "previous_stage")}
+        return cls(**{**values, **stages})

@@ -1,0 +1,5 @@
+"""The `tamiyo` command."""
+
+
+def main() -> None:
+    """Run the command line."""
