@@ -52,6 +52,7 @@ from tamiyo_leyline.signals import (
     TrainingSignals,
 )
 from tamiyo_leyline.topology import TOPOLOGIES, Action, ActionLayout, Blueprint, Topology, action_layout
+from tamiyo_leyline.validation import field_errors, problem_code
 from tamiyo_leyline.version import LEYLINE_VERSION, __version__
 
 __all__ = [
@@ -104,5 +105,7 @@ __all__ = [
     "__version__",
     "action_layout",
     "command_for",
+    "field_errors",
+    "problem_code",
     "telemetry_features",
 ]

@@ -8,12 +8,16 @@ from pydantic import BaseModel, Field
 
 from tamiyo_leyline.command import AdaptationCommand
 from tamiyo_leyline.config import RunConfig
+from tamiyo_leyline.constraints import WholeNumber
 from tamiyo_leyline.decision import DecisionReply, PolicyIdentity
 from tamiyo_leyline.enums import CommandStatus, RunResult, RunStatus
 from tamiyo_leyline.fields import (
+    MAX_COUNT,
+    RUN_ID_PATTERN,
     Answer,
     Count,
     Identifier,
+    KnownOutcome,
     Probability,
     Reason,
     Request,
@@ -72,9 +76,9 @@ class RunView(Answer):
 
 
 class BatchItem(Request):
-    """One report of a batch."""
+    """One report of a batch. The run id is checked item by item: one bad id fails only its own report."""
 
-    run_id: str = Field(description="The run.")
+    run_id: str = Field(description="The run.", json_schema_extra={"pattern": RUN_ID_PATTERN})
     report: EpochReport = Field(description="Its report.")
 
 
@@ -97,7 +101,9 @@ class RewindRequest(Request):
     """A trainer resumed from a checkpoint."""
 
     to_epoch: Count | None = Field(description="Last epoch the checkpoint contains; null: none.")
-    attempt: Annotated[int, Field(ge=1)] = Field(description="The attempt to open: the last one + 1.")
+    attempt: Annotated[int, WholeNumber(1, MAX_COUNT)] = Field(
+        description="The attempt to open: the last one + 1."
+    )
 
 
 class RewindReply(Answer):
@@ -117,7 +123,7 @@ class CompleteRequest(Request):
 class OutcomeRequest(Request):
     """What became of one command."""
 
-    status: CommandStatus = Field(description="EXECUTED, REFUSED, FAILED or EXPIRED.", strict=False)
+    status: KnownOutcome = Field(description="EXECUTED, REFUSED, FAILED or EXPIRED.")
     detail: Text = Field("", description="Why, in the trainer's words.")
 
 

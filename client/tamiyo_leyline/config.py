@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from tamiyo_leyline.constraints import Explained, WholeNumber, fault, listed
 from tamiyo_leyline.enums import AccuracyUnit, Objective
 from tamiyo_leyline.fields import (
+    MAX_SEEDS,
     BlueprintName,
     Count,
     Identifier,
@@ -21,9 +22,40 @@ from tamiyo_leyline.fields import (
 )
 from tamiyo_leyline.topology import TOPOLOGIES, Topology, topology_named
 
-Epochs = Annotated[int, Field(ge=0, le=1_000_000)]
+MAX_EPOCHS: Final = 1_000_000
+Epochs = Annotated[int, WholeNumber(0, MAX_EPOCHS)]
 CullStage = Literal["TRAINING", "BLENDING", "SHADOWING"]
 CULL_STAGES: Final[tuple[CullStage, ...]] = ("TRAINING", "BLENDING", "SHADOWING")
+
+
+DEFAULT_DROP: Final = 2.0
+DEFAULT_PATIENCE: Final = 5
+
+
+def _number_or_map(value: object) -> str:
+    return "<map>" if isinstance(value, dict) else "<number>"
+
+
+def _drop_of_every_stage(drops: dict[CullStage, float]) -> dict[CullStage, float]:
+    return dict.fromkeys(CULL_STAGES, DEFAULT_DROP) | drops
+
+
+def _patience_of_every_stage(epochs: dict[CullStage, int]) -> dict[CullStage, int]:
+    return dict.fromkeys(CULL_STAGES, DEFAULT_PATIENCE) | epochs
+
+
+DropByStage = Annotated[
+    Annotated[NonNegative, Tag("<number>")]
+    | Annotated[dict[CullStage, NonNegative], AfterValidator(_drop_of_every_stage), Tag("<map>")],
+    Discriminator(_number_or_map),
+]
+"""Percentage points, one number or one for each stage."""
+EpochsByStage = Annotated[
+    Annotated[Epochs, Tag("<number>")]
+    | Annotated[dict[CullStage, Epochs], AfterValidator(_patience_of_every_stage), Tag("<map>")],
+    Discriminator(_number_or_map),
+]
+"""Epochs, one number or one for each stage."""
 
 
 class PolicyChoice(Request):
@@ -46,14 +78,18 @@ class HeuristicConfig(Request):
         3, description="Measured reports without improvement before a germination."
     )
     min_epochs_before_germinate: Epochs = Field(5, description="No germination before this epoch.")
-    max_concurrent_seeds: Annotated[int, Field(ge=1, le=64)] = Field(
+    max_concurrent_seeds: Annotated[int, WholeNumber(1, MAX_SEEDS)] = Field(
         1, description="Live seeds (a pending germination included) at one time."
     )
-    cull_if_accuracy_drops_by: NonNegative | dict[CullStage, NonNegative] = Field(
-        2.0, description="Loss since the stage began that costs a seed its life, percentage points."
+    cull_if_accuracy_drops_by: DropByStage = Field(
+        DEFAULT_DROP,
+        description="Loss since the stage began that costs a seed its life, percentage points: one number, "
+        "or a map by stage (a stage left out: 2.0).",
     )
-    cull_after_epochs_without_improvement: Epochs | dict[CullStage, Epochs] = Field(
-        5, description="Epochs in stage before that loss counts."
+    cull_after_epochs_without_improvement: EpochsByStage = Field(
+        DEFAULT_PATIENCE,
+        description="Epochs in stage before that loss counts: one number, or a map by stage "
+        "(a stage left out: 5).",
     )
     blend_settle_epochs: Epochs | None = Field(
         3, description="In BLENDING, epochs after alpha first reached 0.95 before it counts; null: at once."
@@ -62,7 +98,7 @@ class HeuristicConfig(Request):
         20, description="Epochs without a new best of the stage's improvement; null disables."
     )
     min_gradient_health: Probability = Field(0.3, description="Below it a report is unhealthy.")
-    unhealthy_epochs_to_cull: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+    unhealthy_epochs_to_cull: Annotated[int, WholeNumber(1, MAX_EPOCHS)] | None = Field(
         2, description="Unhealthy reports in a row that cost a seed its life; null disables."
     )
     min_probation_epochs: Epochs = Field(1, description="Epochs in PROBATIONARY before a verdict.")
@@ -79,7 +115,7 @@ class HeuristicConfig(Request):
     )
     blueprint_penalty_on_cull: NonNegative = Field(2.0, description="Added when a cull takes effect.")
     blueprint_penalty_decay: Probability = Field(0.5, description="What is left after the decay epochs.")
-    blueprint_penalty_decay_epochs: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+    blueprint_penalty_decay_epochs: Annotated[int, WholeNumber(1, MAX_EPOCHS)] = Field(
         50, description="Epochs over which a penalty falls to that share."
     )
     blueprint_penalty_threshold: NonNegative = Field(
@@ -91,18 +127,30 @@ class HeuristicConfig(Request):
 
     @model_validator(mode="after")
     def _probation_is_ordered(self) -> HeuristicConfig:
-        if self.max_probation_epochs < self.min_probation_epochs:
-            raise ValueError("max_probation_epochs must be at least min_probation_epochs")
+        # With a preset the order can only be judged once the preset has been applied, by RunConfig.
+        if self.preset is None:
+            _require_order(self, "max_probation_epochs")
         return self
+
+
+def _require_order(heuristic: HeuristicConfig, field: str) -> None:
+    low, high = heuristic.min_probation_epochs, heuristic.max_probation_epochs
+    if high < low:
+        preset = f" (set by preset {heuristic.preset})" if heuristic.preset else ""
+        raise fault(
+            "probation_order", field, f"is {high}{preset}, but must be at least min_probation_epochs, {low}"
+        )
 
 
 class LearnedConfig(Request):
     """Settings of the learned policy."""
 
     deterministic: bool = Field(True, description="Take the most probable action instead of sampling.")
-    temperature: Annotated[float, Field(gt=0.0, le=100.0, allow_inf_nan=False)] = Field(
-        1.0, description="Divides the logits when sampling."
-    )
+    temperature: Annotated[
+        float,
+        Field(gt=0.0, le=100.0, allow_inf_nan=False),
+        Explained("temperature", "must be greater than 0 and at most 100"),
+    ] = Field(1.0, description="Divides the logits when sampling.")
 
 
 class TrackerConfig(Request):
@@ -111,10 +159,14 @@ class TrackerConfig(Request):
     plateau_threshold: NonNegative = Field(
         0.5, description="Smoothed improvement that counts: percentage points (val_loss: percent)."
     )
-    plateau_smoothing: Annotated[float, Field(ge=0.0, lt=1.0, allow_inf_nan=False)] = Field(
+    plateau_smoothing: Annotated[
+        float,
+        Field(ge=0.0, lt=1.0, allow_inf_nan=False),
+        Explained("smoothing", "must be at least 0 and less than 1"),
+    ] = Field(
         0.8, description="Weight of the past in the moving average of the improvement; 0: the raw delta."
     )
-    history_window: Annotated[int, Field(ge=1, le=1000)] = Field(
+    history_window: Annotated[int, WholeNumber(1, 1000)] = Field(
         10, description="Measured values kept, for the host and for each seed."
     )
 
@@ -146,7 +198,11 @@ PRESETS: Final[dict[str, dict[str, dict[str, Any]]]] = {
 
 
 def _resolve_topology(value: object) -> object:
-    return topology_named(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return topology_named(value)
+    if isinstance(value, dict | Topology):
+        return value
+    raise ValueError(f"must be one of {', '.join(TOPOLOGIES)}, or an object with a name and blueprints")
 
 
 TopologyChoice = Annotated[
@@ -157,9 +213,7 @@ TopologyChoice = Annotated[
 class RunConfig(Request):
     """Everything that shapes a run's decisions; validated, it has all defaults filled in."""
 
-    topology: Annotated[
-        Topology, BeforeValidator(_resolve_topology, json_schema_input_type=str | Topology)
-    ] = Field(
+    topology: TopologyChoice = Field(
         default=TOPOLOGIES["cnn"],
         description="A built-in name (cnn, transformer) or a named list of blueprints.",
     )
@@ -173,7 +227,7 @@ class RunConfig(Request):
     accuracy_unit: AccuracyUnit = Field(
         AccuracyUnit.PERCENT, description="percent: 0–100; fraction: 0–1, converted on arrival.", strict=False
     )
-    max_epochs: Annotated[int, Field(ge=1, le=1_000_000_000)] = Field(
+    max_epochs: Annotated[int, WholeNumber(1, 1_000_000_000)] = Field(
         50, description="Epochs the training is planned to take."
     )
     host: HostDescription = Field(default=HostDescription(), description="The host network.")
@@ -190,6 +244,7 @@ class RunConfig(Request):
             tracker = tracker.model_copy(update=_unset(preset["tracker"], tracker))
         if heuristic.blueprint_rotation is None:
             heuristic = heuristic.model_copy(update={"blueprint_rotation": self.topology.names})
+        _require_order(heuristic, "heuristic.max_probation_epochs")
         _require_known(heuristic.blueprint_rotation or (), self.topology)
         # The instance is still under construction here: nobody has seen it without the defaults.
         object.__setattr__(self, "heuristic", heuristic)
@@ -207,14 +262,11 @@ def _unset(preset: dict[str, Any], section: Request) -> dict[str, Any]:
 
 
 def _require_known(rotation: tuple[str, ...], topology: Topology) -> None:
-    unknown = [name for name in rotation if name not in topology.names]
+    unknown = listed(name for name in rotation if name not in topology.names)
     if unknown or not rotation:
-        raise PydanticCustomError(
+        raise fault(
             "unknown_blueprint",
-            "heuristic.blueprint_rotation {fault}; topology {topology} has {valid}",
-            {
-                "fault": f"names unknown {', '.join(unknown)}" if unknown else "is empty",
-                "topology": topology.name,
-                "valid": ", ".join(topology.names),
-            },
+            "heuristic.blueprint_rotation",
+            f"{f'names {unknown}' if unknown else 'is empty'}; "
+            f"use some of {', '.join(topology.names)}, which topology {topology.name} has",
         )

@@ -32,17 +32,17 @@ class SeedStage(IntEnum):
     @property
     def is_live(self) -> bool:
         """Whether a policy decides about a seed in this stage."""
-        return self in LIVE_STAGES
+        return 2 <= self <= 6
 
     @property
     def is_failed(self) -> bool:
         """Whether the seed is on the way back to DORMANT after a cull."""
-        return self in FAILED_STAGES
+        return 8 <= self <= 10
 
     @property
     def in_forward_pass(self) -> bool:
         """Whether the host's forward pass runs the seed's module."""
-        return self in FORWARD_STAGES
+        return 3 <= self <= 7
 
     def may_become(self, target: SeedStage) -> bool:
         """Whether moving to `target` is a legal transition; staying always is."""
@@ -191,4 +191,4 @@ def member_of(enumeration: type[NamedValue], value: object) -> NamedValue:
         return enumeration[value]
     if isinstance(value, int) and not isinstance(value, bool) and value in enumeration._value2member_map_:
         return enumeration(value)
-    raise ValueError(f"{value!r} is none of {', '.join(enumeration.__members__)}")
+    raise ValueError(f"must be one of {', '.join(enumeration.__members__)}")

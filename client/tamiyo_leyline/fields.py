@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Final, get_type_hints
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal, Self, get_type_hints
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
+    GetPydanticSchema,
     PlainSerializer,
     PlainValidator,
     StringConstraints,
@@ -19,7 +22,8 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from tamiyo_leyline.enums import RiskLevel, SeedStage, member_of
+from tamiyo_leyline.constraints import Explained, WholeNumber
+from tamiyo_leyline.enums import CommandStatus, RiskLevel, SeedStage, member_of
 
 MAX_SEEDS: Final = 64
 MAX_COUNT: Final = 2**53 - 1
@@ -40,6 +44,15 @@ class Answer(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
 
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        """Read an answer; unknown fields are ignored in the reports and configurations inside it too.
+
+        Raises:
+            pydantic.ValidationError: if it is no such answer.
+        """
+        return super().model_validate_json(json_data, **({"extra": "ignore"} | options))
+
 
 class _AsObject:
     """Lets a NamedTuple travel as a JSON object instead of an array."""
@@ -50,15 +63,11 @@ class _AsObject:
             name: core_schema.typed_dict_field(handler.generate_schema(hint))
             for name, hint in get_type_hints(source, include_extras=True).items()
         }
-        schema = core_schema.typed_dict_schema(
-            fields, extra_behavior="ignore", config=core_schema.CoreConfig(ser_json_inf_nan="strings")
-        )
+        schema = core_schema.typed_dict_schema(fields, extra_behavior="ignore")
         return core_schema.no_info_before_validator_function(
             _to_dict,
             core_schema.no_info_after_validator_function(lambda data: source(**data), schema),
-            serialization=core_schema.wrap_serializer_function_ser_schema(
-                lambda value, serialize: serialize(value._asdict()), schema=schema
-            ),
+            serialization=core_schema.plain_serializer_function_ser_schema(_to_dict, return_schema=schema),
         )
 
 
@@ -67,58 +76,139 @@ def _to_dict(value: Any) -> Any:
 
 
 AS_OBJECT: Final = _AsObject()
-"""Annotation: ``Annotated[SomeNamedTuple, AS_OBJECT]`` is an object on the wire."""
+"""Annotation: ``Annotated[SomeNamedTuple, AS_OBJECT]`` is an object in a `Request` or `Answer`."""
 
 
 def _loss(value: object) -> object:
-    if isinstance(value, str):
-        if value not in _NOT_FINITE:
-            raise ValueError('a loss is a number, null, or one of "NaN", "Infinity", "-Infinity"')
-        return _NOT_FINITE[value]
-    return value
+    return _NOT_FINITE.get(value, value) if isinstance(value, str) else value
 
 
 Loss = Annotated[
     float,
     BeforeValidator(_loss),
+    Explained("loss", 'must be a number, null, or one of the strings "NaN", "Infinity", "-Infinity"'),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": list(_NOT_FINITE)}]}),
 ]
 """A loss in the task's own unit; NaN and infinities are data (the training diverged)."""
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Accuracy = Annotated[float, Field(ge=0.0, le=100.0, allow_inf_nan=False)]
+Number = Annotated[float, Field(allow_inf_nan=False), Explained("number", "must be a finite number")]
+Accuracy = Annotated[
+    float,
+    Field(ge=0.0, le=100.0, allow_inf_nan=False),
+    Explained("accuracy", "must be between 0 and 100 (percent)"),
+]
 """Percent, 0–100."""
-Points = Number
+Points = Annotated[
+    float,
+    Field(ge=-1e300, le=1e300, allow_inf_nan=False),
+    Explained("points", "must be a finite number, in percentage points"),
+]
 """A difference of accuracies in percentage points (objective val_loss: percent of the reference loss)."""
-Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+Probability = Annotated[
+    float,
+    Field(ge=0.0, le=1.0, allow_inf_nan=False),
+    Explained("probability", "must be between 0 and 1"),
+]
+NonNegative = Annotated[
+    float,
+    Field(ge=0.0, allow_inf_nan=False),
+    Explained("non_negative", "must be a finite number, 0 or more"),
+]
 
-Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+Count = Annotated[int, WholeNumber(0, MAX_COUNT)]
+
+_PRINTABLE: Final = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$"
+
+Identifier = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=128, pattern=_PRINTABLE),
+    Explained("identifier", "must be a string of 1 to 128 characters without control characters"),
+]
 """A seed's or slot's name: 1–128 characters, no control characters."""
-Text = Annotated[str, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")]
+Text = Annotated[
+    str,
+    StringConstraints(max_length=2000, pattern=r"^[^\x00]*$"),
+    Explained("text", "must be a string of at most 2000 characters without NUL"),
+]
 """Free text up to 2 000 characters."""
-Reason = Annotated[str, StringConstraints(min_length=1, max_length=8000)]
+Reason = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=8000),
+    Explained("reason", "must be a string of 1 to 8000 characters"),
+]
 """Never empty: what an operator reads first."""
-RunId = Annotated[str, StringConstraints(pattern=RUN_ID_PATTERN)]
+RunId = Annotated[
+    str,
+    StringConstraints(pattern=RUN_ID_PATTERN),
+    Explained("invalid_run_id", "must be 1 to 128 letters, digits or any of . _ : -"),
+]
 BlueprintName = Annotated[
-    str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_]+$", to_lower=True)
+    str,
+    StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_]+$", to_lower=True),
+    Explained("blueprint_name", "must be 1 to 64 letters, digits or underscores"),
 ]
 """A blueprint's name, folded to lower case at the border."""
-Label = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Label = Identifier
+"""A key of labels or annotations."""
 Annotations = Annotated[dict[Label, Text], Field(max_length=32)]
-Timestamp = AwareDatetime
-"""UTC, ISO 8601."""
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("must lie in the years 1 to 9999, UTC") from error
+
+
+Timestamp = Annotated[
+    AwareDatetime,
+    Explained("timestamp", "must be a time with its offset, such as 2026-01-31T12:00:00Z"),
+    AfterValidator(_in_utc),
+]
+"""UTC, ISO 8601; other offsets are converted."""
+
+
+def _stage(value: object) -> SeedStage:
+    return member_of(SeedStage, value)
+
+
+def _risk(value: object) -> RiskLevel:
+    return member_of(RiskLevel, value)
+
+
+def _name_of(member: SeedStage | RiskLevel) -> str:
+    return member.name
+
+
+def _by_name(enumeration: type[SeedStage] | type[RiskLevel]) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "enum": list(enumeration.__members__)}, mode="serialization")
+
+
+def _by_name_or_value(enumeration: type[SeedStage] | type[RiskLevel]) -> WithJsonSchema:
+    names = {"type": "string", "enum": list(enumeration.__members__)}
+    values = {"type": "integer", "enum": [member.value for member in enumeration]}
+    return WithJsonSchema({"anyOf": [names, values]}, mode="validation")
+
 
 StageName = Annotated[
     SeedStage,
-    PlainValidator(lambda value: member_of(SeedStage, value)),
-    PlainSerializer(lambda stage: stage.name, when_used="json"),
-    WithJsonSchema({"type": "string", "enum": list(SeedStage.__members__)}),
+    PlainValidator(_stage),
+    PlainSerializer(_name_of, when_used="json"),
+    _by_name(SeedStage),
+    _by_name_or_value(SeedStage),
 ]
 RiskName = Annotated[
     RiskLevel,
-    PlainValidator(lambda value: member_of(RiskLevel, value)),
-    PlainSerializer(lambda risk: risk.name, when_used="json"),
-    WithJsonSchema({"type": "string", "enum": list(RiskLevel.__members__)}),
+    PlainValidator(_risk),
+    PlainSerializer(_name_of, when_used="json"),
+    _by_name(RiskLevel),
+    _by_name_or_value(RiskLevel),
 ]
+_ANSWERS: Final = tuple(status for status in CommandStatus if status is not CommandStatus.ISSUED)
+KnownOutcome = Annotated[
+    CommandStatus,
+    GetPydanticSchema(lambda source, handler: handler.generate_schema(Literal[_ANSWERS])),
+    Explained("known_outcome", f"must be one of {', '.join(_ANSWERS)}"),
+]
+"""What may become of a command: every status but ISSUED."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import math
+from collections.abc import Iterator
+from typing import Annotated, Final
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from tamiyo_leyline.enums import CommandStatus, SeedStage
+from tamiyo_leyline.constraints import fault, repeated
+from tamiyo_leyline.enums import SeedStage
 from tamiyo_leyline.fields import (
     MAX_SEEDS,
     Accuracy,
@@ -14,6 +18,7 @@ from tamiyo_leyline.fields import (
     BlueprintName,
     Count,
     Identifier,
+    KnownOutcome,
     Loss,
     NonNegative,
     Points,
@@ -23,8 +28,15 @@ from tamiyo_leyline.fields import (
     Text,
 )
 
-IMPROVEMENT_TOLERANCE = 1e-6
+IMPROVEMENT_TOLERANCE: Final = 1e-6
 """How far a reported improvement may stray from the accuracies it is made of, in percentage points."""
+
+
+_IMPROVEMENTS: Final = {
+    "total_improvement": "initial_val_accuracy",
+    "improvement_since_stage_start": "accuracy_at_stage_start",
+}
+"""Each improvement is current_val_accuracy minus this accuracy."""
 
 
 class SeedMetrics(Request):
@@ -61,8 +73,8 @@ class SeedMetrics(Request):
 
     @model_validator(mode="after")
     def _improvements_agree(self) -> SeedMetrics:
-        self._derive("total_improvement", self.initial_val_accuracy)
-        self._derive("improvement_since_stage_start", self.accuracy_at_stage_start)
+        for improvement, reference in _IMPROVEMENTS.items():
+            self._derive(improvement, getattr(self, reference))
         return self
 
     def _derive(self, field: str, reference: float | None) -> None:
@@ -74,8 +86,10 @@ class SeedMetrics(Request):
             # The instance is still under construction here: nobody has seen it without the value.
             object.__setattr__(self, field, derived)
         elif abs(reported - derived) > IMPROVEMENT_TOLERANCE:
-            raise ValueError(
-                f"{field} is {reported}, the accuracies say {derived}; leave it out to have it derived"
+            raise fault(
+                "contradictory_improvement",
+                field,
+                f"is {reported}, but the accuracies say {derived}; leave it out to have it derived",
             )
 
 
@@ -107,14 +121,8 @@ class CommandOutcome(Request):
     """What became of a command issued earlier."""
 
     command_id: Identifier = Field(description="The command's id, as issued.")
-    status: CommandStatus = Field(description="EXECUTED, REFUSED, FAILED or EXPIRED.", strict=False)
+    status: KnownOutcome = Field(description="EXECUTED, REFUSED, FAILED or EXPIRED.")
     detail: Text = Field("", description="Why, in the trainer's words.")
-
-    @model_validator(mode="after")
-    def _is_an_answer(self) -> CommandOutcome:
-        if self.status is CommandStatus.ISSUED:
-            raise ValueError("an outcome is one of EXECUTED, REFUSED, FAILED, EXPIRED")
-        return self
 
 
 class EpochReport(Request):
@@ -146,26 +154,24 @@ class EpochReport(Request):
     @model_validator(mode="after")
     def _seeds_are_distinct(self) -> EpochReport:
         if len(self.seeds) > 1:
-            _require_unique("seed_id", [seed.seed_id for seed in self.seeds])
-            _require_unique("slot_id", [seed.slot_id for seed in self.seeds])
+            _require_unique("seed_id", repeated(seed.seed_id for seed in self.seeds))
+            _require_unique("slot_id", repeated(seed.slot_id for seed in self.seeds))
         return self
 
     def in_percent(self) -> EpochReport:
-        """This report with accuracies given as fractions (0–1) multiplied by 100.
+        """This report with accuracies given as fractions (0–1) multiplied by 100, seeds' improvements too.
 
         Raises:
-            pydantic.ValidationError: if a value leaves 0–100, naming the field.
+            pydantic.ValidationError: naming every accuracy above 1.
         """
-        data = self.model_dump()
-        _scale(data, ("train_accuracy", "val_accuracy"))
-        for seed in data["seeds"]:
-            if seed["metrics"] is not None:
-                _scale(seed["metrics"], _SEED_ACCURACIES)
-                _scale(seed["metrics"], ("total_improvement", "improvement_since_stage_start"))
-        return EpochReport.model_validate(data)
+        _require_fractions(self)
+        return self.model_copy(
+            update=_in_percent(self, _ACCURACIES) | {"seeds": tuple(map(_seed_in_percent, self.seeds))}
+        )
 
 
-_SEED_ACCURACIES = (
+_ACCURACIES: Final = ("train_accuracy", "val_accuracy")
+_SEED_ACCURACIES: Final = (
     "initial_val_accuracy",
     "current_val_accuracy",
     "best_val_accuracy",
@@ -174,19 +180,57 @@ _SEED_ACCURACIES = (
 )
 
 
-def _scale(data: dict[str, Any], fields: tuple[str, ...]) -> None:
+def _in_percent(schema: BaseModel, fields: tuple[str, ...]) -> dict[str, float]:
+    values = {field: getattr(schema, field) for field in fields}
+    return {field: value * 100.0 for field, value in values.items() if value is not None}
+
+
+def _seed_in_percent(seed: SeedStateReport) -> SeedStateReport:
+    if seed.metrics is None:
+        return seed
+    scaled = _in_percent(seed.metrics, (*_SEED_ACCURACIES, *_IMPROVEMENTS))
+    return seed.model_copy(update={"metrics": seed.metrics.model_copy(update=scaled | _derived(scaled))})
+
+
+def _derived(accuracies: dict[str, float]) -> dict[str, float]:
+    # Scaling an improvement would scale its rounding error too, beyond the tolerance of the next reader.
+    current = accuracies.get("current_val_accuracy")
+    return {
+        improvement: current - accuracies[reference]
+        for improvement, reference in _IMPROVEMENTS.items()
+        if current is not None and reference in accuracies
+    }
+
+
+def _require_fractions(report: EpochReport) -> None:
+    faults = [*_not_fractions(report, _ACCURACIES, ())]
+    for index, seed in enumerate(report.seeds):
+        if seed.metrics is not None:
+            faults += _not_fractions(seed.metrics, _SEED_ACCURACIES, ("seeds", index, "metrics"))
+    if faults:
+        raise ValidationError.from_exception_data("EpochReport", faults)
+
+
+def _not_fractions(
+    schema: BaseModel, fields: tuple[str, ...], place: tuple[str | int, ...]
+) -> Iterator[InitErrorDetails]:
     for field in fields:
-        if data[field] is not None:
-            data[field] *= 100.0
+        value = getattr(schema, field)
+        if value is not None and value > 1.0:
+            yield InitErrorDetails(type=_ABOVE_ONE, loc=(*place, field), input=value)
 
 
-def _require_unique(field: str, values: list[str]) -> None:
-    if len(set(values)) != len(values):
-        repeated = sorted({value for value in values if values.count(value) > 1})
-        raise ValueError(f"seeds: {field} must be unique, repeated: {', '.join(repeated)}")
+_ABOVE_ONE: Final = PydanticCustomError(
+    "accuracy_fraction", "must be between 0 and 1: this run's accuracy_unit is fraction"
+)
 
 
-TELEMETRY_FEATURES = (
+def _require_unique(field: str, duplicates: str) -> None:
+    if duplicates:
+        raise fault("duplicate", "seeds", f"repeat the {field} {duplicates}, which must be unique")
+
+
+TELEMETRY_FEATURES: Final = (
     "gradient_norm",
     "gradient_health",
     "has_vanishing",
@@ -211,7 +255,7 @@ def telemetry_features(
     accuracy_delta: float,
     progress: float,
 ) -> tuple[float, ...]:
-    """The ten features of a seed, in the order of `TELEMETRY_FEATURES`, clamped and finite.
+    """The ten features of a seed, in the order of `TELEMETRY_FEATURES`, clamped and finite (NaN counts as 0).
 
     Args:
         telemetry: gradient health; None counts as healthy with norm 0.
@@ -238,4 +282,6 @@ def telemetry_features(
 
 
 def _clamp(value: float, low: float, high: float) -> float:
+    if math.isnan(value):
+        return 0.0
     return max(low, min(high, value))

@@ -47,9 +47,9 @@ class TrainingMetrics(NamedTuple):
 class SeedSignals(NamedTuple):
     """One seed at one report. Improvements are percentage points (objective val_loss: percent)."""
 
-    seed_id: str
-    slot_id: str
-    blueprint_id: str
+    seed_id: Annotated[str, Field(description="The seed.")]
+    slot_id: Annotated[str, Field(description="The slot it sits in.")]
+    blueprint_id: Annotated[str, Field(description="Its blueprint.")]
     stage: Annotated[StageName, Field(description="Current stage, by name.")]
     is_live: Annotated[bool, Field(description="Whether a policy decides about it.")]
     alpha: Annotated[float, Field(description="Blending weight, 0–1.")]
@@ -69,8 +69,8 @@ class SeedSignals(NamedTuple):
     accuracy_history: Annotated[tuple[float, ...], Field(description="Own window, percent, oldest first.")]
     gradient_norm: Annotated[float | None, Field(description="L2 norm of the seed's gradients.")]
     gradient_health: Annotated[float | None, Field(description="0–1; null: no telemetry.")]
-    has_vanishing: bool
-    has_exploding: bool
+    has_vanishing: Annotated[bool, Field(description="Whether its gradients vanish.")]
+    has_exploding: Annotated[bool, Field(description="Whether its gradients explode.")]
 
 
 class FastTrainingSignals(NamedTuple):
@@ -118,7 +118,7 @@ TENSOR_SCHEMA_VERSION: Final = 1
 class TrainingSignals(NamedTuple):
     """Everything a policy sees of a run at one report."""
 
-    metrics: Annotated[TrainingMetrics, AS_OBJECT]
+    metrics: Annotated[TrainingMetrics, AS_OBJECT, Field(description="The host's training.")]
     seeds: Annotated[
         tuple[Annotated[SeedSignals, AS_OBJECT], ...], Field(description="One per reported seed, by slot_id.")
     ]
@@ -135,22 +135,25 @@ class TrainingSignals(NamedTuple):
         return max(live, key=lambda seed: (seed.stage, seed.alpha, seed.seed_id))
 
     def to_fast(self) -> FastTrainingSignals:
-        """The 27 features; missing history is padded on the left with zeros."""
+        """The 27 features; missing history is padded on the left with zeros.
+
+        Every feature is finite, as a 32-bit float too: see `loss_feature` and `feature`.
+        """
         m = self.metrics
         values = (
             float(m.epoch),
             float(m.global_step),
             loss_feature(m.train_loss),
             loss_feature(m.val_loss),
-            bounded(m.loss_delta),
-            m.train_accuracy or 0.0,
-            m.val_accuracy or 0.0,
-            m.accuracy_delta,
+            feature(m.loss_delta),
+            feature(m.train_accuracy),
+            feature(m.val_accuracy),
+            feature(m.accuracy_delta),
             float(m.plateau_epochs),
-            m.best_val_accuracy or 0.0,
+            feature(m.best_val_accuracy),
             min(loss_feature(m.best_val_loss), MISSING_LOSS),
-            *map(bounded, padded(self.loss_history)),
-            *padded(self.accuracy_history),
+            *padded(tuple(map(loss_feature, self.loss_history[-VISIBLE_HISTORY:]))),
+            *padded(tuple(map(feature, self.accuracy_history[-VISIBLE_HISTORY:]))),
             *_seed_features(self.summary_seed),
             float(self.available_slots),
         )
@@ -168,25 +171,30 @@ def loss_feature(loss: float | None) -> float:
     return bounded(loss)
 
 
+def feature(value: float | None) -> float:
+    """The value as a feature: 0.0 where it is NaN or was never measured."""
+    if value is None or math.isnan(value):
+        return 0.0
+    return bounded(value)
+
+
 def bounded(value: float) -> float:
     """`value` within ±`FEATURE_LIMIT`, so that it is finite as a 32-bit float too."""
     return max(-FEATURE_LIMIT, min(FEATURE_LIMIT, value))
 
 
 def padded(history: tuple[float, ...]) -> tuple[float, ...]:
-    """The last five values, oldest first, padded on the left with zeros."""
-    visible = history[-VISIBLE_HISTORY:]
-    return _PADDING[len(visible) :] + visible
+    """Up to five values, oldest first, padded on the left with zeros."""
+    return _PADDING[len(history) :] + history
 
 
 def _seed_features(seed: SeedSignals | None) -> tuple[float, float, float, float, float]:
     if seed is None:
         return (0.0, 0.0, 0.0, 0.0, 0.0)
-    improvement = seed.improvement_since_stage_start
     return (
         1.0,
         float(seed.stage),
         float(seed.epochs_in_stage),
-        seed.alpha,
-        0.0 if improvement is None else bounded(improvement),
+        feature(seed.alpha),
+        feature(seed.improvement_since_stage_start),
     )

@@ -8,6 +8,7 @@ from typing import Annotated, Final, NamedTuple
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from tamiyo_leyline.constraints import fault, repeated
 from tamiyo_leyline.enums import ActionKind, SeedStage
 from tamiyo_leyline.fields import BlueprintName, Count, Request
 
@@ -29,9 +30,8 @@ class Topology(Request):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Topology:
-        names = self.names
-        if len(set(names)) != len(names):
-            raise ValueError(f"blueprint names must be unique, got {', '.join(names)}")
+        if duplicates := repeated(self.names):
+            raise fault("duplicate", "blueprints", f"repeat the name {duplicates}, which must be unique")
         return self
 
     @property
@@ -146,7 +146,7 @@ def topology_named(name: str) -> Topology:
     if topology is None:
         raise PydanticCustomError(
             "unknown_topology",
-            "unknown topology '{name}'; use one of {valid} or send your own list of blueprints",
-            {"name": name, "valid": ", ".join(TOPOLOGIES)},
+            "must be one of {valid}, or an object with a name and your own list of blueprints",
+            {"valid": ", ".join(TOPOLOGIES)},
         )
     return topology
