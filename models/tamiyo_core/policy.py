@@ -1,0 +1,126 @@
+"""The Policy protocol: what every policy, built in or a third party's, gets and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from tamiyo_leyline import (
+    Action,
+    ActionKind,
+    ActionLayout,
+    RiskLevel,
+    SeedSignals,
+    TrainingSignals,
+)
+
+
+class Comparison(NamedTuple):
+    """A number a rule looked at, the setting it was held against, and whether the condition held."""
+
+    name: str
+    value: float | None
+    threshold: float
+    holds: bool
+
+
+class Decision(NamedTuple):
+    """What to do with one slot, and why. Frozen."""
+
+    action: Action
+    reason: str
+    confidence: float
+    seed: SeedSignals | None = None
+    """The seed decided about; None: the question of germination."""
+    comparisons: tuple[Comparison, ...] = ()
+    runner_up: Action | None = None
+    risk_level: RiskLevel | None = None
+    """Where it differs from the usual risk of the action."""
+    probabilities: tuple[float, ...] | None = None
+    """One for each action of the layout; None: no chance was involved."""
+    value: float | None = None
+    entropy: float | None = None
+    uncertainty: float | None = None
+
+    @property
+    def kind(self) -> ActionKind:
+        """The kind of the action."""
+        return self.action.kind
+
+    @property
+    def blueprint_id(self) -> str | None:
+        """The blueprint a GERMINATE is to build."""
+        return self.action.blueprint_id
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionContext:
+    """What a policy may know besides the signals: the ledger's view of the run at this report.
+
+    Attributes:
+        layout: the actions there are.
+        penalties: of each penalised blueprint, at this epoch.
+        cursor: position in the blueprint rotation.
+        epochs_since_cull: since the last cull took effect; None: there was none.
+        cull_pending: whether a cull is issued and unanswered.
+        germination_pending: whether a germination is issued and unanswered.
+        settled_seeds: seeds whose end the trainer has reported but not yet shown: they get WAIT.
+        held: whether an operator holds the run.
+        draw: a number in [0, 1) for every random choice of this report.
+    """
+
+    layout: ActionLayout
+    penalties: Mapping[str, float]
+    cursor: int
+    epochs_since_cull: int | None
+    cull_pending: bool
+    germination_pending: bool
+    settled_seeds: frozenset[str]
+    held: bool
+    draw: float
+
+
+class Policy(Protocol):
+    """Decides about the live seeds of a run and about germination.
+
+    A policy is immutable and keeps no history: what it must remember between reports is its state, a small
+    value it gets back with the next report. `decide` must not change its arguments, use the clock, or draw
+    random numbers of its own: the same arguments give the same answer. `tamiyo_core.conformance` tests this.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name under which a run chooses it."""
+
+    @property
+    def version(self) -> str:
+        """Raised whenever the same arguments could give another answer."""
+
+    def initial(self) -> Any:
+        """The state before any report."""
+
+    def decide(
+        self, state: Any, signals: TrainingSignals, context: DecisionContext
+    ) -> tuple[Any, tuple[Decision, ...]]:
+        """Decide.
+
+        Args:
+            state: what it returned with the report before.
+            signals: of this report; seeds are ordered by slot_id.
+            context: the ledger's view.
+
+        Returns:
+            The new state, and one decision for every live seed in the order of the signals, then one about
+            germination (``seed`` None). Reasons are never empty, confidences lie in 0–1.
+        """
+
+    def snapshot(self, state: Any) -> Any:
+        """The state as JSON-safe values."""
+
+    def restore(self, data: Any) -> Any:
+        """The inverse of `snapshot`.
+
+        Raises:
+            SnapshotError: if the data is not a snapshot.
+        """

@@ -1,0 +1,27 @@
+"""Version of the rules, and the constants that are part of them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+RULES_VERSION: Final = "1"
+"""Raised when the same inputs could lead to another decision; a run keeps the version it started under."""
+
+SETTLED_ALPHA: Final = 0.95
+"""From this alpha on a blending seed carries its weight."""
+DRIFT_DAMPING: Final = 0.8
+"""How fast the host's expected progress fades, per epoch."""
+DRIFT_WINDOW: Final = 5
+"""Measured deltas the host's slope is the median of."""
+DRIFT_MINIMUM: Final = 3
+"""With fewer deltas the host is expected to stand still."""
+PENALTY_FLOOR: Final = 0.1
+"""Below this a penalty vanishes."""
+LATE_COMMANDS: Final = 16
+"""Expired commands remembered, so that a late EXECUTED still counts."""
+DEGRADATION_POINTS: Final = 2.0
+"""A fall of the objective that is worth an event, percentage points."""
+FRACTION_REPORTS: Final = 10
+"""Reports after which accuracies that never exceeded 1.0 look like fractions."""
+SMALLEST_REFERENCE: Final = 1e-12
+"""Stands for a reference loss of zero in relative improvements."""
