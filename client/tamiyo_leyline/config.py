@@ -217,10 +217,16 @@ class RunConfig(Request):
         default=TOPOLOGIES["cnn"],
         description="A built-in name (cnn, transformer) or a named list of blueprints.",
     )
-    policy: PolicyChoice = Field(default=PolicyChoice(), description="Which policy decides.")
-    heuristic: HeuristicConfig = Field(default=HeuristicConfig(), description="The heuristic's settings.")
-    learned: LearnedConfig = Field(default=LearnedConfig(), description="The learned policy's settings.")
-    tracker: TrackerConfig = Field(default=TrackerConfig(), description="The tracker's settings.")
+    policy: PolicyChoice = Field(default=PolicyChoice.model_construct(), description="Which policy decides.")
+    heuristic: HeuristicConfig = Field(
+        default=HeuristicConfig.model_construct(), description="The heuristic's settings."
+    )
+    learned: LearnedConfig = Field(
+        default=LearnedConfig.model_construct(), description="The learned policy's settings."
+    )
+    tracker: TrackerConfig = Field(
+        default=TrackerConfig.model_construct(), description="The tracker's settings."
+    )
     objective: Objective = Field(
         Objective.VAL_ACCURACY, description="val_accuracy, or val_loss for loss-only tasks.", strict=False
     )
@@ -230,7 +236,7 @@ class RunConfig(Request):
     max_epochs: Annotated[int, WholeNumber(1, 1_000_000_000)] = Field(
         50, description="Epochs the training is planned to take."
     )
-    host: HostDescription = Field(default=HostDescription(), description="The host network.")
+    host: HostDescription = Field(default=HostDescription.model_construct(), description="The host network.")
     labels: Annotated[dict[Label, Text], Field(max_length=32)] = Field(
         default_factory=dict, description="The operator's own keys and values."
     )
