@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Generic, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from tamiyo_leyline.command import AdaptationCommand
 from tamiyo_leyline.config import RunConfig
@@ -41,6 +41,8 @@ Item = TypeVar("Item", bound=BaseModel)
 
 class Page(Answer, Generic[Item]):
     """One page of a list."""
+
+    model_config = ConfigDict(json_schema_extra={"description": "One page of a list."})
 
     items: tuple[Item, ...] = Field(description="The page's items.")
     next_cursor: str | None = Field(description="Pass it as `cursor` for the next page; null: the last page.")

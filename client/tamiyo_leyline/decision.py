@@ -31,7 +31,7 @@ class DecisionReply(Answer):
     commands: tuple[AdaptationCommand, ...] = Field(
         description="One for each slot that needs one; exactly one REQUEST_STATE when none does."
     )
-    policy: PolicyIdentity = Field(description="Which policy decided.")
+    policy: PolicyIdentity = Field(description="The policy that decided.")
 
 
 class Comparison(Answer):

@@ -14,12 +14,14 @@ from pydantic import (
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     GetPydanticSchema,
     PlainSerializer,
     PlainValidator,
     StringConstraints,
     WithJsonSchema,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
 from tamiyo_leyline.constraints import Explained, WholeNumber
@@ -63,7 +65,7 @@ class _AsObject:
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         fields = {
-            name: core_schema.typed_dict_field(handler.generate_schema(hint))
+            name: core_schema.typed_dict_field(handler.generate_schema(_described(hint)))
             for name, hint in get_type_hints(source, include_extras=True).items()
         }
         schema = core_schema.typed_dict_schema(fields, extra_behavior="ignore")
@@ -72,6 +74,24 @@ class _AsObject:
             core_schema.no_info_after_validator_function(lambda data: source(**data), schema),
             serialization=core_schema.plain_serializer_function_ser_schema(_to_dict, return_schema=schema),
         )
+
+
+class _Description:
+    """Keeps a description where a type brings its own JSON schema."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return handler(schema) | {"description": self.text}
+
+
+def _described(hint: Any) -> Any:
+    metadata = getattr(hint, "__metadata__", ())
+    texts = [field.description for field in metadata if isinstance(field, FieldInfo) and field.description]
+    return Annotated[hint, _Description(texts[-1])] if texts else hint
 
 
 def _to_dict(value: Any) -> Any:

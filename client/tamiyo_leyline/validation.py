@@ -44,7 +44,7 @@ def field_errors(error: ValidationError) -> tuple[FieldError, ...]:
     """
     count = error.error_count()
     if count > _MAX_LISTABLE:
-        return (FieldError(field="", message=f"has {count} faults; is this really a {error.title}?"),)
+        return (FieldError(field="", message=f"has {count} faults: it is no {error.title}"),)
     shown = tuple(map(_field_error, error.errors(include_url=False)[:MAX_FIELD_ERRORS]))
     hidden = count - len(shown)
     return (*shown, FieldError(field="", message=f"and {hidden} more faults")) if hidden else shown
