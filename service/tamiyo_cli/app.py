@@ -1,0 +1,118 @@
+"""Commands and options; what they do lives in one file each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="tamiyo",
+    help="The decision service for neural networks that grow while they train.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+Url = Annotated[str, typer.Option(envvar="TAMIYO_URL", help="Where the service is.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, one object a line.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from tamiyo_leyline import LEYLINE_VERSION, __version__
+
+        typer.echo(f"tamiyo {__version__} (leyline {LEYLINE_VERSION})")
+        raise typer.Exit
+
+
+@app.callback()
+def tamiyo(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """The decision service for neural networks that grow while they train."""
+
+
+@app.command()
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on  [default: TAMIYO_HOST or 127.0.0.1]")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port to listen on  [default: TAMIYO_PORT or 8000]")
+    ] = None,
+    database_url: Annotated[
+        str | None,
+        typer.Option(help="Where runs are kept  [default: TAMIYO_DATABASE_URL or sqlite:///tamiyo.db]"),
+    ] = None,
+) -> None:
+    """Run the service until it is told to stop (SIGINT or SIGTERM). Settings: docs/settings.md."""
+    from tamiyo_cli.serve import serve_until_stopped
+
+    serve_until_stopped(host=host, port=port, database_url=database_url)
+
+
+@app.command()
+def demo(
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Only this data set (repeatable)  [default: all of them]")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, batches and data split.")] = 0,
+    database: Annotated[
+        Path | None, typer.Option(help="New SQLite file for the history  [default: tamiyo-demo-TIME.db]")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write the results to this file, as a JSON list.")
+    ] = None,
+) -> None:
+    """Train static and growing networks on real data, the growing ones asking a service every epoch."""
+    from tamiyo_cli.demo import run_demo
+
+    run_demo(datasets=tuple(dataset or ()), seed=seed, database=database, json_file=json_file)
+
+
+@app.command()
+def runs(
+    url: Url = DEFAULT_URL,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List the runs a service knows, the newest first."""
+    from tamiyo_cli.history import show_runs
+
+    show_runs(url, limit=limit, as_json=as_json)
+
+
+@app.command()
+def decisions(
+    run_id: Annotated[str, typer.Argument(help="The run.")],
+    action: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this action (repeatable): WAIT, GERMINATE, GERMINATE_NORM, FOSSILIZE, CULL."),
+    ] = None,
+    url: Url = DEFAULT_URL,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List a run's decisions, the newest first, and what became of them."""
+    from tamiyo_cli.history import show_decisions
+
+    show_decisions(url, run_id, actions=action or (), limit=limit, as_json=as_json)
+
+
+@app.command()
+def why(
+    run_id: Annotated[str, typer.Argument(help="The run.")],
+    epoch: Annotated[int, typer.Argument(min=0, help="The epoch decided about.")],
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Tell why a decision was made: the numbers each rule compared, and the runner-up."""
+    from tamiyo_cli.history import show_why
+
+    show_why(url, run_id, epoch, as_json=as_json)

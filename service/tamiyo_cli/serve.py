@@ -1,0 +1,28 @@
+"""``tamiyo serve``."""
+
+from __future__ import annotations
+
+import typer
+from pydantic import ValidationError
+from tamiyo_leyline.validation import field_errors
+
+
+def serve_until_stopped(*, host: str | None, port: int | None, database_url: str | None) -> None:
+    """Run the service with settings from the environment, arguments first, until it is told to stop.
+
+    Raises:
+        typer.Exit: with status 2, after saying what is wrong, if the settings cannot be used.
+    """
+    from tamiyo_service.server import ServiceRefusedError, serve
+    from tamiyo_service.settings import Settings
+
+    given = {"host": host, "port": port, "database_url": database_url}
+    try:
+        serve(Settings(**{name: value for name, value in given.items() if value is not None}))
+    except ValidationError as error:
+        for fault in field_errors(error):
+            typer.echo(f"tamiyo serve: {fault.field}: {fault.message}", err=True)
+        raise typer.Exit(2) from error
+    except ServiceRefusedError as error:
+        typer.echo(f"tamiyo serve: {error}", err=True)
+        raise typer.Exit(2) from error
