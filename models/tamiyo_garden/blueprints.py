@@ -2,12 +2,12 @@
 
 Every blueprint begins as the identity, so that what it adds is what it has learned:
 
-| name         | module                                                     | parameters, C channels, k = 3 or 9 |
-|--------------|------------------------------------------------------------|------------------------------------|
-| norm         | gated step from the features towards their batch norm      | 3C                                 |
-| attention    | channel weights from the pooled features                   | 2C·max(2, C/4) + C + max(2, C/4)   |
-| depthwise    | residual: one filter per channel, then a mix of channels   | C·k + C² + 2C                      |
-| conv_enhance | residual: two full convolutions                            | 2C²·k + 2C                         |
+| name         | module                                                   | parameters, k = 3 or 9     |
+|--------------|----------------------------------------------------------|----------------------------|
+| norm         | gated step from the features towards their batch norm    | 3C                         |
+| attention    | channel weights from the pooled features                 | 2Ch + C + h, h = max(2, C/4) |
+| depthwise    | residual: one filter per channel, then a mix of channels | Ck + C² + 2C               |
+| conv_enhance | residual: two full convolutions                          | 2C²k + 2C                  |
 """
 
 from collections.abc import Callable
@@ -55,7 +55,8 @@ class Norm(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, …) → (B, C, …)."""
-        return features + self.gate * (self.norm(features) - features)
+        normalised: Tensor = self.norm(features)
+        return features + self.gate * (normalised - features)
 
 
 class ChannelAttention(nn.Module):

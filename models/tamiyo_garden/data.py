@@ -42,6 +42,13 @@ class Split:
         """Number of examples."""
         return len(self.labels)
 
+    def batches(self, examples: int, order: Tensor | None = None) -> Iterator["Split"]:
+        """Parts of at most that many examples, in the order of the indices (N,) given, else as they lie."""
+        indices = torch.arange(len(self)) if order is None else order
+        for start in range(0, len(indices), examples):
+            part = indices[start : start + examples]
+            yield Split(self.inputs[part], self.labels[part])
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -74,7 +81,7 @@ def load_dataset(name: str, *, seed: int, train_examples: int, validation_exampl
         raise DatasetError(f"unknown dataset {name!r}; choose one of {', '.join(_POOLS)}")
     pool = _POOLS[name]()
     if min(train_examples, validation_examples) < 1 or train_examples + validation_examples >= len(pool):
-        raise DatasetError(f"{name} has {len(pool)} examples: training and validation must leave some to test on")
+        raise DatasetError(f"{name} has {len(pool)} examples: training and validation must leave a test set")
     order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
     train, validation, test = order.tensor_split((train_examples, train_examples + validation_examples))
     mean, deviation = _scale(pool.inputs[train])
@@ -99,7 +106,7 @@ def _digits() -> Split:
 
 @cache
 def _mnist1d() -> Split:
-    """MNIST-1D signals of length 40 (Greydanus and Kobak, "Scaling down deep learning with MNIST-1D", 2020)."""
+    """Signals of length 40 (Greydanus and Kobak, "Scaling down deep learning with MNIST-1D", 2020)."""
     from mnist1d.data import get_dataset_args, make_dataset
 
     arguments = get_dataset_args()

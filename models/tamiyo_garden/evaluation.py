@@ -31,12 +31,10 @@ def evaluate(network: nn.Module, split: Split) -> Evaluation:
     was_training = network.training
     network.eval()
     loss, correct = 0.0, 0
-    for inputs, labels in zip(
-        split.inputs.split(BATCH_EXAMPLES), split.labels.split(BATCH_EXAMPLES), strict=True
-    ):
-        outputs = network(inputs)
-        loss += float(functional.cross_entropy(outputs, labels, reduction="sum"))
-        correct += correct_predictions(outputs, labels)
+    for batch in split.batches(BATCH_EXAMPLES):
+        outputs = network(batch.inputs)
+        loss += functional.cross_entropy(outputs, batch.labels, reduction="sum").item()
+        correct += correct_predictions(outputs, batch.labels)
     network.train(was_training)
     return Evaluation(loss / len(split), 100.0 * correct / len(split))
 

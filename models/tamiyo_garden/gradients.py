@@ -5,9 +5,8 @@ from collections.abc import Iterable
 from typing import Final
 
 import torch
-from torch import nn
-
 from tamiyo_leyline import SeedTelemetry
+from torch import nn
 
 VANISHING_NORM: Final = 1e-6
 """A step whose gradient's L2 norm is below this teaches nothing."""

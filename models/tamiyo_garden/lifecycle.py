@@ -2,8 +2,8 @@
 
 ::
 
-    GERMINATED ─ at once ▶ TRAINING ─ gate ▶ BLENDING ─ gate ▶ SHADOWING ─ gate ▶ PROBATIONARY ─ command ▶ FOSSILIZED
-    any live stage ─ command ▶ CULLED ─ an epoch ▶ EMBARGOED ─ an epoch ▶ RESETTING ─ an epoch ▶ DORMANT
+    GERMINATED ─at once▶ TRAINING ─gate▶ BLENDING ─gate▶ SHADOWING ─gate▶ PROBATIONARY ─command▶ FOSSILIZED
+    any live stage ─command▶ CULLED ─epoch▶ EMBARGOED ─epoch▶ RESETTING ─epoch▶ DORMANT
 """
 
 import math
@@ -19,8 +19,8 @@ class Gates:
 
     Attributes:
         min_training_epochs: epochs a seed must have trained in isolation before it blends.
-        dwell_fraction: share of the run's epochs that TRAINING and SHADOWING last at least (one epoch at least).
-        min_training_improvement: percentage points the seed must have gained since its stage began before it blends.
+        dwell_fraction: share of the run's epochs that TRAINING and SHADOWING last at least.
+        min_training_improvement: percentage points gained since TRAINING began before a seed blends.
         ramp_epochs: epochs over which alpha rises.
         min_blended_alpha: alpha at which BLENDING is over, 0–1.
     """

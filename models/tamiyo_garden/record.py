@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from tamiyo_leyline import SeedMetrics, SeedStage
+
 from tamiyo_garden.lifecycle import Standing
 
 
@@ -20,12 +21,14 @@ class SeedRecord:
         slot_id: where it grows.
         blueprint_id: what it grows into.
         generation: how many seeds had germinated before it.
+        learning_rate: of its optimizer.
         initial_accuracy: at germination.
-        current_accuracy: with the seed as far in as its stage is about: switched on in TRAINING, as it is later.
+        current_accuracy: with the seed switched on in TRAINING, of the network as it is later.
         best_accuracy: best of the current accuracies.
         accuracy_at_stage_start: of the network when the stage began.
         counterfactual_accuracy: with this seed's alpha at 0; None where nothing blends.
         alpha: blending weight, 0–1.
+        parameters: of its module.
         paused: whether its weights and its clock stand still.
     """
 
@@ -33,6 +36,7 @@ class SeedRecord:
     slot_id: str
     blueprint_id: str
     generation: int
+    learning_rate: float
     initial_accuracy: float
     current_accuracy: float
     best_accuracy: float
@@ -45,11 +49,6 @@ class SeedRecord:
     alpha: float = 0.0
     parameters: int = 0
     paused: bool = False
-
-    @classmethod
-    def germinated(cls, seed_id: str, slot_id: str, blueprint_id: str, generation: int, accuracy: float) -> Self:
-        """A new seed in a network whose validation accuracy is `accuracy`, percent."""
-        return cls(seed_id, slot_id, blueprint_id, generation, accuracy, accuracy, accuracy, accuracy)
 
     @property
     def total_improvement(self) -> float:

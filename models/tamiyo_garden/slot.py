@@ -1,8 +1,8 @@
 """A seed slot: the place between two layers where a seed grows, and how far the network listens to it.
 
-    empty      out = h
-    ISOLATED   out = h, exactly; gradients flow to the seed as if out were h + seed(h)
-    BLENDED    out = (1 − alpha) · h + alpha · seed(h)
+empty      out = h
+ISOLATED   out = h, exactly; gradients flow to the seed as if out were h + seed(h)
+BLENDED    out = (1 − alpha) · h + alpha · seed(h)
 """
 
 from collections.abc import Iterator
