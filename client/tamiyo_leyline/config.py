@@ -217,7 +217,9 @@ class RunConfig(Request):
         default=TOPOLOGIES["cnn"],
         description="A built-in name (cnn, transformer) or a named list of blueprints.",
     )
-    policy: PolicyChoice = Field(default=PolicyChoice.model_construct(), description="The policy that decides.")
+    policy: PolicyChoice = Field(
+        default=PolicyChoice.model_construct(), description="The policy that decides."
+    )
     heuristic: HeuristicConfig = Field(
         default=HeuristicConfig.model_construct(), description="The heuristic's settings."
     )

@@ -11,6 +11,7 @@ from typing import Annotated, Final, NamedTuple
 
 from pydantic import Field
 
+from tamiyo_leyline.enums import SeedStage
 from tamiyo_leyline.fields import AS_OBJECT, Loss, StageName
 
 MISSING_LOSS: Final = 10.0
@@ -129,10 +130,11 @@ class TrainingSignals(NamedTuple):
     @property
     def summary_seed(self) -> SeedSignals | None:
         """The live seed furthest along: by stage, then alpha, then seed_id; None without a live seed."""
-        live = [seed for seed in self.seeds if seed.is_live]
-        if len(live) < 2:
-            return live[0] if live else None
-        return max(live, key=lambda seed: (seed.stage, seed.alpha, seed.seed_id))
+        furthest = None
+        for seed in self.seeds:
+            if seed.is_live and (furthest is None or _progress(seed) > _progress(furthest)):
+                furthest = seed
+        return furthest
 
     def to_fast(self) -> FastTrainingSignals:
         """The 27 features; missing history is padded on the left with zeros.
@@ -168,24 +170,25 @@ def loss_feature(loss: float | None) -> float:
     """The loss as a feature: `MISSING_LOSS` where it is not finite or was never measured."""
     if loss is None or not math.isfinite(loss):
         return MISSING_LOSS
-    return bounded(loss)
+    return feature(loss)
 
 
 def feature(value: float | None) -> float:
-    """The value as a feature: 0.0 where it is NaN or was never measured."""
-    if value is None or math.isnan(value):
+    """The value as a feature, within ±`FEATURE_LIMIT`: 0.0 where it is NaN or was never measured."""
+    if value is None:
         return 0.0
-    return bounded(value)
-
-
-def bounded(value: float) -> float:
-    """`value` within ±`FEATURE_LIMIT`, so that it is finite as a 32-bit float too."""
-    return max(-FEATURE_LIMIT, min(FEATURE_LIMIT, value))
+    if -FEATURE_LIMIT <= value <= FEATURE_LIMIT:
+        return value
+    return 0.0 if math.isnan(value) else math.copysign(FEATURE_LIMIT, value)
 
 
 def padded(history: tuple[float, ...]) -> tuple[float, ...]:
     """Up to five values, oldest first, padded on the left with zeros."""
     return _PADDING[len(history) :] + history
+
+
+def _progress(seed: SeedSignals) -> tuple[SeedStage, float, str]:
+    return (seed.stage, seed.alpha, seed.seed_id)
 
 
 def _seed_features(seed: SeedSignals | None) -> tuple[float, float, float, float, float]:

@@ -1,0 +1,1 @@
+"""What learning needs: the features of many runs at once."""
