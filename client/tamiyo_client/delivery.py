@@ -1,0 +1,167 @@
+"""Getting to the service what it has to know, in order and within a deadline."""
+
+from __future__ import annotations
+
+import logging
+from itertools import islice
+from typing import Final
+
+from tamiyo_leyline import EpochReport, RunResult, RunStatus
+from tamiyo_leyline.api import RewindRequest
+
+from tamiyo_client.calls import (
+    Answered,
+    Standing,
+    post_client_decisions,
+    post_complete,
+    post_epoch,
+    post_outcome,
+    post_rewind,
+    put_run,
+)
+from tamiyo_client.conduct import Conduct
+from tamiyo_client.errors import (
+    EpochConflictError,
+    InvalidRequestError,
+    RefusedError,
+    SilenceError,
+    StaleEpochError,
+    TamiyoError,
+)
+from tamiyo_client.outbox import Item, Outbox
+from tamiyo_client.plan import Rewind, RunPlan, require_startable
+from tamiyo_client.wire import Conversation, Deadline
+
+logger = logging.getLogger("tamiyo_client")
+
+CATCH_UP_SHARE: Final = 0.5
+"""Share of a call's deadline that earlier reports may take before the current one is put off too."""
+OWN_DECISIONS_SHARE: Final = 0.25
+"""Share of a call's deadline that bookkeeping may take once the decision is in hand."""
+OWN_DECISIONS_PER_CALL: Final = 64
+
+
+class Delivery:
+    """One run's line to the service: start it, catch up, report, tell the rest, complete.
+
+    Args:
+        plan: what the run is to be.
+        conduct: the client's settings.
+    """
+
+    def __init__(self, plan: RunPlan, conduct: Conduct) -> None:
+        self.plan: Final = plan
+        self.outbox: Final = Outbox()
+        self.started = False
+        self.attempt = 0
+        """The run's attempt; before the start, the number of rewinds since the training began."""
+        self._conduct: Final = conduct
+        self._opening: RewindRequest | None = None
+
+    def start(self, deadline: Deadline) -> Conversation[None]:
+        """PUT the run and resume it as planned; nothing happens if that is done already.
+
+        Raises:
+            TamiyoError: if it cannot start.
+        """
+        if self.started:
+            return
+        standing = yield from self._conduct.ask(put_run(self.plan.run_id, self.plan.config), deadline)
+        require_startable(standing, self.plan)
+        first = standing.attempt
+        if isinstance(self.plan.resume, Rewind) and _can_rewind(standing):
+            # The same attempt as in an earlier try: if only its answer was lost, this answers the same.
+            if self._opening is None or self._opening.attempt < first:
+                self._opening = RewindRequest(to_epoch=self.plan.resume.to_epoch, attempt=first + 1)
+            reply = yield from self._conduct.ask(post_rewind(self.plan.run_id, self._opening), deadline)
+            first = reply.attempt
+        self.outbox.shift_attempts(first)
+        self.attempt += first
+        self.started = True
+
+    def catch_up(self, deadline: Deadline) -> Conversation[bool]:
+        """Send the missed reports and rewinds in order; False if time did not suffice for all.
+
+        Raises:
+            TamiyoError: if the service is silent, or refuses more than a single report.
+        """
+        reserve_s = self._conduct.deadline_s * (1.0 - CATCH_UP_SHARE)
+        while self.outbox.missed:
+            if deadline.remaining_s() < reserve_s:
+                return False
+            item = self.outbox.missed[0]
+            yield from self._send_missed(item, deadline)
+            if self.outbox.missed and self.outbox.missed[0] is item:
+                self.outbox.missed.popleft()
+        return True
+
+    def report(self, sealed: EpochReport, deadline: Deadline) -> Conversation[Answered]:
+        """Report the current epoch.
+
+        Raises:
+            TamiyoError: if there is no usable answer.
+        """
+        answered = yield from self._conduct.ask(post_epoch(self.plan.run_id, sealed), deadline)
+        self.outbox.delivered(sealed.outcomes)
+        return answered
+
+    def tell_own_decisions(self, deadline: Deadline) -> Conversation[None]:
+        """Tell what the trainer followed while the service was silent; trouble with that is only logged."""
+        share_s = min(deadline.remaining_s(), self._conduct.deadline_s * OWN_DECISIONS_SHARE)
+        own_deadline = Deadline.after(share_s, deadline.clock)
+        self.outbox.own_due = False
+        while self.outbox.own:
+            batch = tuple(islice(self.outbox.own, OWN_DECISIONS_PER_CALL))
+            try:
+                yield from self._conduct.ask(post_client_decisions(self.plan.run_id, batch), own_deadline)
+            except SilenceError as error:
+                logger.debug("run %s: own decisions are told later: %s", self.plan.run_id, error)
+                return
+            except TamiyoError as error:
+                logger.warning("run %s: own decisions were not taken: %s", self.plan.run_id, error)
+            for _ in batch:
+                self.outbox.own.popleft()
+
+    def flush(self, deadline: Deadline) -> Conversation[None]:
+        """Tell everything there is to tell: missed reports, outcomes, own decisions.
+
+        Raises:
+            TamiyoError: if the service is silent, or refuses more than a single report.
+        """
+        yield from self.start(deadline)
+        if not (yield from self.catch_up(deadline)):
+            logger.warning(
+                "run %s: no time to tell %d earlier reports", self.plan.run_id, len(self.outbox.missed)
+            )
+        for outcome in tuple(self.outbox.outcomes.values()):
+            try:
+                yield from self._conduct.ask(post_outcome(self.plan.run_id, outcome), deadline)
+            except RefusedError as error:
+                logger.warning("run %s: an outcome was not taken: %s", self.plan.run_id, error)
+            self.outbox.delivered((outcome,))
+        yield from self.tell_own_decisions(deadline)
+
+    def complete(self, result: RunResult, deadline: Deadline) -> Conversation[None]:
+        """Close the run.
+
+        Raises:
+            TamiyoError: if the service is silent or refuses.
+        """
+        yield from self._conduct.ask(post_complete(self.plan.run_id, result), deadline)
+
+    def _send_missed(self, item: Item, deadline: Deadline) -> Conversation[None]:
+        if isinstance(item, RewindRequest):
+            yield from self._conduct.ask(post_rewind(self.plan.run_id, item), deadline)
+            return
+        call = post_epoch(self.plan.run_id, item, backfill=True)
+        try:
+            answered = yield from self._conduct.ask(call, deadline)
+        except (EpochConflictError, StaleEpochError, InvalidRequestError) as error:
+            logger.warning("run %s: epoch %d was told too late: %s", self.plan.run_id, item.epoch, error)
+            self.outbox.give_up(item)
+            return
+        self.outbox.never_received(answered.reply.commands)
+
+
+def _can_rewind(standing: Standing) -> bool:
+    return standing.has_history or standing.status is RunStatus.COMPLETED

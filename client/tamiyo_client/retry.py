@@ -1,0 +1,109 @@
+"""Repeating a request that may be repeated, and leaving a silent service alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from tamiyo_client.calls import REPEATABLE_METHODS, Call
+from tamiyo_client.errors import NotAskedError, ServiceBusyError, SilenceError, TamiyoError
+from tamiyo_client.settings import RetrySettings
+from tamiyo_client.wire import Clock, Conversation, Deadline, Result, Send, Sleep
+
+SILENT_CALLS_BEFORE_QUIET: Final = 3
+"""After this many silent calls in a row the service is left alone for a while."""
+QUIET_FACTOR: Final = 9.0
+"""A silent call that cost t seconds buys the trainer this many times t without another one: silence costs
+at most a tenth of its time, whether connections are refused at once or swallowed until the deadline."""
+LONGEST_QUIET_S: Final = 60.0
+"""Never longer than this, whatever the deadline or the service's ``Retry-After``, seconds."""
+
+
+def converse(call: Call[Result], deadline: Deadline, retry: RetrySettings | None) -> Conversation[Result]:
+    """Make the call, repeating it as `retry` says (None: one try) while the deadline allows.
+
+    A call that may not be made twice (see `calls`) is made once.
+
+    Raises:
+        TamiyoError: the last try's.
+    """
+    if call.request.method not in REPEATABLE_METHODS:
+        retry = None
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            response = yield Send(call.request, deadline.remaining_s())
+            assert response is not None  # what answers a Send
+            return call.read(response)
+        except TamiyoError as error:
+            pause = None if retry is None else pause_s(error, tries, deadline.remaining_s(), retry)
+            if pause is None:
+                raise
+        yield Sleep(pause)
+
+
+def pause_s(error: TamiyoError, tries: int, remaining_s: float, retry: RetrySettings) -> float | None:
+    """Seconds to wait before the next try, always less than what remains; None: give up.
+
+    Args:
+        error: what became of the last try.
+        tries: how many there were, at least 1.
+        remaining_s: seconds left until the deadline.
+        retry: the settings.
+    """
+    asked = error.retry_after_s if isinstance(error, ServiceBusyError) else 0.0
+    if not error.may_retry or asked >= remaining_s:
+        return None
+    # 2.0 ** 1024 overflows; any exponent this large is past the longest backoff anyway.
+    ceiling = min(retry.longest_backoff_s, retry.first_backoff_s * 2.0 ** min(tries - 1, 60))
+    return asked + min(ceiling, remaining_s - asked) * min(retry.random(), 0.999)
+
+
+@dataclass(slots=True)
+class Circuit:
+    """Remembers a service's silence, so that not every epoch pays for it.
+
+    ::
+
+        LISTENING ── 3 silent calls in a row, or a Retry-After ──▶ QUIET until `quiet_until`
+            ▲                                                        │ then one try, without repeats
+            └────────────── any answer, a refusal too ───────────────┤
+                                    silent again: QUIET for 9 times what it cost, at most 60 s
+
+    One circuit serves all runs of a client. Its fields are plain assignments: threads that race at worst
+    make one call more or less.
+    """
+
+    clock: Clock
+    silent_calls: int = 0
+    quiet_until: float = 0.0
+
+    def require_open(self) -> None:
+        """Let a call pass, or not.
+
+        Raises:
+            NotAskedError: while the service is left alone.
+        """
+        wait_s = self.quiet_until - self.clock()
+        if wait_s > 0.0:
+            calls = f"{self.silent_calls} calls" if self.silent_calls != 1 else "a call"
+            raise NotAskedError(f"Tamiyo did not answer {calls}, it is asked again in {wait_s:.1f} s")
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether the service answered lately: a call may then use its whole deadline on repeats."""
+        return self.silent_calls < SILENT_CALLS_BEFORE_QUIET
+
+    def heard(self) -> None:
+        """The service answered."""
+        self.silent_calls = 0
+        self.quiet_until = 0.0
+
+    def silent(self, error: SilenceError, cost_s: float) -> None:
+        """The service did not answer a call, which cost the trainer `cost_s` seconds."""
+        self.silent_calls += 1
+        quiet_s = 0.0 if self.is_listening else QUIET_FACTOR * cost_s
+        if isinstance(error, ServiceBusyError):
+            quiet_s = max(quiet_s, error.retry_after_s)
+        self.quiet_until = self.clock() + min(quiet_s, LONGEST_QUIET_S)

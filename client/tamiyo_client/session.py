@@ -1,0 +1,342 @@
+"""One run as the trainer sees it: an answer for every epoch, whatever the service does.
+
+What happens at each report, in this order and all of it within one deadline:
+
+1. A service that has been silent lately is left alone for a while: WAIT at once (see `retry.Circuit`).
+2. A run that could not be started yet is started.
+3. Earlier reports that got no answer are sent, oldest first, marked as late. Epochs have to reach the service
+   in increasing order, so they cannot go after the current one; and a history without holes is worth more
+   to the tracker than a decision one epoch sooner, so while half the deadline does not suffice for them the
+   current report joins them and the answer is WAIT. Should a service be so slow that catching up leaves no
+   time for the current report, the earlier ones are given up: an answer is worth more than they are.
+   A command in a late answer was never carried out. It is not handed on (the trainer has moved on); the
+   next report tells that it expired.
+4. The report is sent. If its answer is lost, the report is kept as it was sent and goes to 3 next time.
+5. What the trainer followed on its own meanwhile is told. The decision is in hand by then, so trouble here
+   costs at most a quarter of the deadline and is tried once for each silence.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+from pydantic import ValidationError
+from tamiyo_leyline import (
+    AdaptationCommand,
+    CommandOutcome,
+    CommandStatus,
+    EpochReport,
+    ProblemCode,
+    RunResult,
+)
+from tamiyo_leyline.api import RewindRequest
+
+from tamiyo_client.conduct import Conduct
+from tamiyo_client.decision import Decision, own_decision, service_decision
+from tamiyo_client.delivery import Delivery
+from tamiyo_client.errors import (
+    ClientClosedError,
+    ClientFaultError,
+    DeadlineExceededError,
+    InvalidRequestError,
+    ProtocolError,
+    SilenceError,
+    TamiyoError,
+    UsageError,
+)
+from tamiyo_client.measurements import EpochMeasurements, build_report, explained, require_report
+from tamiyo_client.plan import Rewind, RunPlan
+from tamiyo_client.wire import Conversation, Deadline
+
+logger = logging.getLogger("tamiyo_client")
+
+_MAX_COMMANDS: Final = 64
+
+
+class RunSession:
+    """The conversations of one run. One at a time: whoever drives them takes turns.
+
+    Args:
+        plan: what the run is to be.
+        conduct: the client's settings.
+    """
+
+    def __init__(self, plan: RunPlan, conduct: Conduct) -> None:
+        self._plan: Final = plan
+        self._conduct: Final = conduct
+        self._delivery: Final = Delivery(plan, conduct)
+        self._sealed: EpochReport | None = None
+        self._alone = 0
+        self._lagging = False
+        self._over = False
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self._plan.run_id
+
+    @property
+    def attempt(self) -> int:
+        """The attempt that reports belong to; before a late start, counted from 0."""
+        return self._delivery.attempt
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the service knows of the run."""
+        return self._delivery.started
+
+    def start(self) -> Conversation[None]:
+        """Start the run, or leave that to the first report if the service is silent (and not strict).
+
+        Raises:
+            TamiyoError: everything but silence, always: the training has not begun, so nothing is lost.
+        """
+        try:
+            yield from self._delivery.start(self._conduct.deadline())
+        except SilenceError as error:
+            if self._conduct.strict:
+                raise
+            self._tell_alone(f"starts without Tamiyo and asks again at every epoch: {error}")
+
+    def epoch(self, measurements: EpochMeasurements) -> Conversation[Decision]:
+        """Decide about an epoch from loose measurements.
+
+        Raises:
+            TypeError: on a misspelt or missing keyword.
+            TamiyoError: only when strict.
+        """
+        try:
+            report = build_report(measurements, self._warn_unmeasured)
+        except UsageError as error:
+            return self._refused(_number(measurements["epoch"]), error)
+        return (yield from self.report(report))
+
+    def report(self, report: EpochReport) -> Conversation[Decision]:
+        """Decide about an epoch from its report.
+
+        Raises:
+            TamiyoError: only when strict.
+        """
+        self._sealed = None
+        deadline = self._conduct.deadline()
+        try:
+            return (yield from self._decide(require_report(report), deadline))
+        except (SilenceError, ProtocolError) as error:
+            return self._fall_back(report, error)
+        except TamiyoError as error:
+            return self._refused(_number(getattr(report, "epoch", 0)), error)
+        except Exception as error:
+            logger.exception("run %s: the client failed", self.run_id)
+            return self._refused(
+                _number(getattr(report, "epoch", 0)), ClientFaultError(f"the client failed: {error!r}")
+            )
+
+    def rewind(self, to_epoch: int | None) -> Conversation[int]:
+        """Open the next attempt; if the service is silent now, before the next report.
+
+        Returns:
+            The attempt that reports belong to from now on.
+
+        Raises:
+            UsageError: if `to_epoch` is no epoch.
+            TamiyoError: only when strict.
+        """
+        target = Rewind(to_epoch).to_epoch
+        self._over = False
+        self._delivery.attempt += 1
+        self._delivery.outbox.rewind(RewindRequest(to_epoch=target, attempt=self.attempt))
+        try:
+            self._conduct.circuit.require_open()
+            deadline = self._conduct.deadline()
+            yield from self._delivery.start(deadline)
+            yield from self._delivery.catch_up(deadline)
+        except TamiyoError as error:
+            if self._conduct.strict:
+                raise
+            logger.warning("run %s: the rewind is told with the next report: %s", self.run_id, error)
+        return self.attempt
+
+    def outcome(self, command_id: str, status: CommandStatus | str, detail: str = "") -> None:
+        """Note what became of a command; the next report (or the end of the run) tells it.
+
+        Raises:
+            UsageError: only when strict: if an argument is not valid.
+        """
+        try:
+            outcome = CommandOutcome.model_validate(
+                {"command_id": command_id, "status": status, "detail": detail}
+            )
+        except ValidationError as error:
+            if self._conduct.strict:
+                raise UsageError(explained(error)) from error
+            logger.error("run %s: outcome(): %s", self.run_id, explained(error))
+            return
+        self._delivery.outbox.add_outcomes((outcome,))
+
+    def complete(self, result: RunResult | str) -> Conversation[bool]:
+        """Tell what is still to be told and close the run.
+
+        Returns:
+            Whether the service knows that the run is over.
+
+        Raises:
+            UsageError: if `result` is none.
+            TamiyoError: only when strict.
+        """
+        ended = _result(result)
+        self._over = True
+        deadline = self._conduct.deadline()
+        try:
+            yield from self._delivery.flush(deadline)
+            yield from self._delivery.complete(ended, deadline)
+        except TamiyoError as error:
+            if self._conduct.strict:
+                raise
+            logger.warning("run %s could not be completed: %s", self.run_id, error)
+            return False
+        return True
+
+    def close(self, *, clean: bool) -> Conversation[None]:
+        """End the session: complete the run after a clean end, else only tell what is to be told.
+
+        Raises:
+            TamiyoError: only when strict and clean: an error must not hide the one that ended the training.
+        """
+        if self._over:
+            return
+        if clean:
+            yield from self.complete(RunResult.SUCCEEDED)
+            return
+        self._over = True
+        if not self.is_started and not self._delivery.outbox.missed:
+            return
+        try:
+            yield from self._delivery.flush(self._conduct.deadline())
+        except Exception as error:  # noqa: BLE001 - must not hide the error that ended the training
+            logger.warning("run %s: not everything could be told: %s", self.run_id, error)
+
+    def _decide(self, report: EpochReport, deadline: Deadline) -> Conversation[Decision]:
+        if self._over:
+            raise ClientClosedError(f"run {self.run_id} is over; open another, or rewind it")
+        self._conduct.circuit.require_open()
+        yield from self._delivery.start(deadline)
+        outbox = self._delivery.outbox
+        outbox.withdraw(report.epoch, self.attempt)
+        if self._lagging:
+            self._give_up_missed()
+        late = len(outbox.missed)
+        if not (yield from self._delivery.catch_up(deadline)):
+            return self._put_off(report)
+        self._sealed = outbox.sealed(report, self.attempt)
+        try:
+            answered = yield from self._delivery.report(self._sealed, deadline)
+        except DeadlineExceededError:
+            self._lagging = late > 0
+            raise
+        self._tell_together(late)
+        self._conduct.notices.of(answered.reply)
+        if outbox.own_due:
+            yield from self._delivery.tell_own_decisions(deadline)
+        return service_decision(answered.reply, replayed=answered.replayed)
+
+    def _put_off(self, report: EpochReport) -> Decision:
+        self._keep(report)
+        earlier = len(self._delivery.outbox.missed) - 1
+        decision = own_decision(
+            report.epoch, self.attempt, f"catching up: {earlier} earlier reports have yet to reach Tamiyo"
+        )
+        self._delivery.outbox.own_decision(decision)
+        return decision
+
+    def _fall_back(self, report: EpochReport, error: TamiyoError) -> Decision:
+        if self._conduct.strict:
+            raise error
+        self._tell_alone(f"epoch {report.epoch} is decided without Tamiyo: {error}")
+        self._keep(report)
+        decision = own_decision(
+            report.epoch,
+            self.attempt,
+            f"{type(error).__name__}: {error}",
+            error=error,
+            commands=self._fallback_commands(report),
+        )
+        self._delivery.outbox.own_decision(decision)
+        return decision
+
+    def _refused(self, epoch: int, error: TamiyoError) -> Decision:
+        if self._conduct.strict:
+            raise error
+        logger.error("run %s: epoch %d was not decided: %s", self.run_id, epoch, error)
+        if self._sealed is not None and isinstance(error, InvalidRequestError) and _is_unknown_command(error):
+            # They would spoil every later report too.
+            self._delivery.outbox.delivered(self._sealed.outcomes)
+        return own_decision(epoch, self.attempt, f"{type(error).__name__}: {error}", error=error)
+
+    def _keep(self, report: EpochReport) -> None:
+        outbox = self._delivery.outbox
+        kept = outbox.miss(self._sealed or outbox.sealed(report, self.attempt))
+        if not kept:
+            logger.debug("run %s: %d reports dropped so far", self.run_id, outbox.dropped)
+            self._conduct.notices.once(
+                f"run {self.run_id}: Tamiyo is silent for so long that the oldest reports are dropped"
+            )
+
+    def _fallback_commands(self, report: EpochReport) -> tuple[AdaptationCommand, ...]:
+        if self._conduct.fallback is None:
+            return ()
+        try:
+            return _current(self._conduct.fallback.decide(report), report.epoch)
+        except Exception:
+            logger.exception("run %s: the fallback failed, the answer is WAIT", self.run_id)
+            return ()
+
+    def _give_up_missed(self) -> None:
+        self._lagging = False
+        given_up = self._delivery.outbox.give_up_all()
+        if given_up:
+            logger.warning(
+                "run %s: %d earlier reports are given up: the service is too slow to catch up with",
+                self.run_id,
+                given_up,
+            )
+
+    def _tell_alone(self, message: str) -> None:
+        # Once for each silence: a training of a thousand epochs must not write a thousand warnings.
+        logger.log(logging.DEBUG if self._alone else logging.WARNING, "run %s %s", self.run_id, message)
+        self._alone += 1
+
+    def _tell_together(self, late: int) -> None:
+        if self._alone:
+            logger.warning("run %s: Tamiyo answers again, %d reports were sent late", self.run_id, late)
+        self._alone = 0
+        self._lagging = False
+
+    def _warn_unmeasured(self, field: str) -> None:
+        self._conduct.notices.once(f"run {self.run_id}: {field} was not finite and counts as not measured")
+
+
+def _current(commands: Sequence[AdaptationCommand], epoch: int) -> tuple[AdaptationCommand, ...]:
+    if not all(isinstance(command, AdaptationCommand) for command in commands):
+        raise TypeError("a fallback returns AdaptationCommands")
+    return tuple(command for command in commands if command.expires_after_epoch >= epoch)[:_MAX_COMMANDS]
+
+
+def _number(epoch: Any) -> int:
+    # Whatever was wrong with the report: an answer has to name some epoch.
+    try:
+        return max(0, int(epoch))
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        return 0
+
+
+def _result(result: RunResult | str) -> RunResult:
+    try:
+        return RunResult(result)
+    except ValueError as error:
+        raise UsageError(f"a result is one of {', '.join(RunResult)}, got {result!r}") from error
+
+
+def _is_unknown_command(error: TamiyoError) -> bool:
+    return error.problem is not None and error.problem.code is ProblemCode.UNKNOWN_COMMAND

@@ -1,0 +1,78 @@
+"""The request core's vocabulary: requests, responses, deadlines, and the steps of a conversation.
+
+Everything the client does on the network is written once, as a *conversation*: a generator that yields
+what it needs next (`Send` a request, `Sleep` a while) and is handed the response or the error. It does no
+I/O and starts no thread, so the synchronous and the asynchronous client differ only in how they drive it.
+
+::
+
+    conversation ── Send(request, timeout_s) ──▶ driver ──▶ transport (httpx)
+                 ◀── Response, or a TamiyoError thrown in ──┘
+                 ── Sleep(seconds) ──▶ driver waits
+                 ── return value ──▶ caller
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+Result = TypeVar("Result")
+Clock: TypeAlias = Callable[[], float]
+"""Seconds on a clock that never goes back, such as `time.monotonic`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request; `path` starts with a slash and includes the query."""
+
+    method: str
+    path: str
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One complete HTTP response; header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Step: send the request, and answer within the seconds left."""
+
+    request: Request
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Step: let time pass."""
+
+    seconds: float
+
+
+Step: TypeAlias = Send | Sleep
+Conversation: TypeAlias = Generator[Step, Response | None, Result]
+"""Yields steps, is sent the response of each `Send` (None after a `Sleep`), returns its result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A moment by which a call must be over, whatever it is made of."""
+
+    expires_at: float
+    clock: Clock
+
+    @classmethod
+    def after(cls, seconds: float, clock: Clock) -> Deadline:
+        """The moment `seconds` from now."""
+        return cls(clock() + seconds, clock)
+
+    def remaining_s(self) -> float:
+        """Seconds left, never negative."""
+        return max(0.0, self.expires_at - self.clock())

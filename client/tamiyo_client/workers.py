@@ -1,0 +1,200 @@
+"""The synchronous transport: calls run in daemon threads, and the caller waits no longer than it said.
+
+httpx's timeouts bound each wait for the socket, but neither the name lookup nor an answer that drips in
+byte by byte; only somebody outside the call can. So the caller hands each request to a worker and waits for
+it. When time is up it cuts the worker's connection, which ends all but a name lookup, and leaves the worker
+behind: it is given no further work, and ends when its call does. Being a daemon it cannot keep the
+interpreter alive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import weakref
+from collections.abc import Mapping
+from queue import SimpleQueue
+from typing import Any, Final
+
+import httpx
+
+from tamiyo_client.errors import ClientClosedError, TamiyoError
+from tamiyo_client.settings import Endpoint
+from tamiyo_client.transport import (
+    MAX_STUCK,
+    client_options,
+    incoming,
+    outgoing,
+    require_small,
+    too_late,
+    too_many_stuck,
+    translated,
+)
+from tamiyo_client.wire import Response, Send
+
+
+class _Job:
+    """A request on its way through a worker."""
+
+    __slots__ = ("abandoned", "done", "error", "request", "response", "timeout_s")
+
+    def __init__(self, send: Send) -> None:
+        self.request: Final = send.request
+        self.timeout_s: Final = send.timeout_s
+        self.done: Final = threading.Event()
+        self.abandoned = False
+        self.response: Response | None = None
+        self.error: TamiyoError | None = None
+
+
+class _Worker:
+    """A thread with a connection of its own."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint: Final = endpoint
+        self._jobs: Final[SimpleQueue[_Job | None]] = SimpleQueue()
+        self._stream: Any = None
+        self.thread: Final = threading.Thread(target=self._work, name="tamiyo-client", daemon=True)
+        self.thread.start()
+
+    def take(self, job: _Job) -> None:
+        """Begin a job; `job.done` tells when it is over."""
+        self._jobs.put(job)
+
+    def leave(self) -> None:
+        """End when the work is done."""
+        self._jobs.put(None)
+
+    def abandon(self, job: _Job) -> None:
+        """Cut a job short from outside, and end."""
+        job.abandoned = True
+        self.leave()
+        sock = None if self._stream is None else self._stream.get_extra_info("socket")
+        if isinstance(sock, socket.socket):
+            # The plain socket's own shutdown, for TLS too: the worker may be in the middle of that.
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    def _work(self) -> None:
+        client: httpx.Client | None = None
+        while (job := self._jobs.get()) is not None:
+            try:
+                client = client or httpx.Client(**client_options(self._endpoint))
+                job.response = self._perform(client, job)
+            except Exception as error:  # noqa: BLE001 - handed to the waiting thread, whatever it is
+                job.error = translated(error)
+            job.done.set()
+            del job
+        if client is not None:
+            client.close()
+
+    def _perform(self, client: httpx.Client, job: _Job) -> Response:
+        request = client.build_request(
+            **outgoing(self._endpoint, job.request),
+            timeout=job.timeout_s,
+            extensions={"trace": self._notice_connection},
+        )
+        response = client.send(request, stream=True)
+        try:
+            body = bytearray()
+            for chunk in response.iter_raw():
+                body += chunk
+                require_small(len(body))
+                if job.abandoned:
+                    raise too_late(job.timeout_s)
+            return incoming(response, bytes(body))
+        finally:
+            response.close()
+
+    def _notice_connection(self, event: str, info: Mapping[str, Any]) -> None:
+        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+            self._stream = info["return_value"]
+
+
+class WorkerTransport:
+    """Sends requests, each within its own time. Threads may share it; so may processes after a fork.
+
+    A worker serves one request at a time; as many are kept as were ever needed at once. After a fork the
+    child begins with none: it inherits neither threads nor the right to its parent's connections.
+
+    Args:
+        endpoint: where the service is.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint: Final = endpoint
+        self._closed = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._idle: list[_Worker] = []
+        self._stuck: list[_Worker] = []
+        # Workers of a transport that nobody refers to any more are sent home.
+        weakref.finalize(self, _send_home, self._idle, self._pid).atexit = False
+
+    def exchange(self, send: Send) -> Response:
+        """Send the request and return the complete response.
+
+        Raises:
+            TamiyoError: if there is none in time; see `transport.translated`.
+        """
+        if self._pid != os.getpid():
+            self._begin()
+        if send.timeout_s <= 0.0:
+            raise too_late(send.timeout_s)
+        worker = self._worker()
+        job = _Job(send)
+        worker.take(job)
+        try:
+            job.done.wait(send.timeout_s)
+        finally:
+            # Also when the wait is interrupted from the keyboard.
+            finished = self._give_back(worker, job)
+        if job.error is not None and finished:
+            raise job.error
+        if job.response is None or not finished:
+            raise too_late(send.timeout_s)
+        return job.response
+
+    def close(self) -> None:
+        """Send all workers home; calls under way end by themselves."""
+        self._closed = True
+        if self._pid == os.getpid():
+            with self._lock:
+                _send_home(self._idle, self._pid)
+
+    def _worker(self) -> _Worker:
+        with self._lock:
+            if self._closed:
+                raise ClientClosedError("the client was closed")
+            if self._idle:
+                return self._idle.pop()
+            self._stuck = [worker for worker in self._stuck if worker.thread.is_alive()]
+            if len(self._stuck) >= MAX_STUCK:
+                raise too_many_stuck()
+        try:
+            return _Worker(self._endpoint)
+        except RuntimeError as error:  # the system has no thread left
+            raise translated(error) from error
+
+    def _give_back(self, worker: _Worker, job: _Job) -> bool:
+        with self._lock:
+            if not job.done.is_set():
+                self._stuck.append(worker)
+                worker.abandon(job)
+                return False
+            if self._closed:
+                worker.leave()
+            else:
+                self._idle.append(worker)
+            return True
+
+
+def _send_home(workers: list[_Worker], pid: int) -> None:
+    if pid == os.getpid():
+        while workers:
+            workers.pop().leave()
