@@ -14,20 +14,21 @@ from tamiyo_leyline import (
     CommandStatus,
     EpochReport,
     RunConfig,
+    SeedStateReport,
     TelemetryEvent,
     TrainingSignals,
-    command_for,
 )
 
-from tamiyo_core.changes import SeedChanges, compare_seeds, illegal_moves
+from tamiyo_core.answer import commands_for, held, observed_only, told
+from tamiyo_core.changes import NO_CHANGES, SeedChanges, compare_seeds, illegal_moves, ordered_seeds
 from tamiyo_core.events import command_events, gradient_events, seed_events, training_events
-from tamiyo_core.identity import command_id
-from tamiyo_core.ledger import CommandLedger, Transition
+from tamiyo_core.ledger import CommandLedger, LedgerStep
+from tamiyo_core.ledger_page import Transition
 from tamiyo_core.legality import require_legal
 from tamiyo_core.policy import Decision, DecisionContext, Policy
+from tamiyo_core.rules import QUEUED_OUTCOMES
 from tamiyo_core.state import (
     SNAPSHOT_FORMAT,
-    Failure,
     LedgerState,
     QueuedOutcome,
     RunState,
@@ -36,10 +37,8 @@ from tamiyo_core.state import (
     restored_values,
     snapshot_values,
 )
-from tamiyo_core.tracker import SignalTracker, looks_like_fractions, ordered_seeds
+from tamiyo_core.tracker import SignalTracker, looks_like_fractions
 
-_LONGEST_REASON: Final = 8000
-_LONGEST_DETAIL: Final = 200
 _NOBODY: Final[frozenset[str]] = frozenset()
 
 
@@ -110,7 +109,8 @@ class Engine:
             now: when it is made, UTC.
             hold: the reason of an operator's hold: only WAIT.
             draw: uniform in [0, 1), for policies that explore.
-            backfill: a late report: observed, answered with WAIT, the policy is not asked.
+            backfill: a late report: everybody observes it, but it is answered with WAIT whatever the policy
+                decides.
 
         Raises:
             IllegalDecisionError: if the policy breaks its contract.
@@ -122,13 +122,15 @@ class Engine:
         )
         tracker, signals = self._tracker.observe(state.tracker, report, changes)
         context = self._context(ledger.state, report.epoch, held=hold is not None, draw=draw)
+        policy_state, decisions = self.policy.decide(state.policy, signals, context)
         if backfill:
-            policy_state, decisions = state.policy, self._late(context)
+            decisions = (observed_only(context),)
         else:
-            policy_state, decisions = self.policy.decide(state.policy, signals, context)
             require_legal(decisions, signals, context, self.config)
-        decisions = self._overruled(decisions, ledger.state.failures, hold)
-        commands = _commands(decisions, decision_id, now, report.epoch)
+        if hold is not None:
+            decisions = held(decisions, context, hold)
+        decisions = told(decisions, ledger.state.failures)
+        commands = commands_for(decisions, decision_id, now, report.epoch)
         after = ledger.state if backfill else self._ledger.issue(ledger.state, commands, signals.seeds)
         return Step(
             RunState(tracker, after, policy_state),
@@ -136,15 +138,20 @@ class Engine:
             context,
             decisions,
             commands,
-            tuple(self._events(state.tracker, report, signals, changes, ledger.transitions, commands)),
+            tuple(self._events(state.tracker, seeds, signals, changes, ledger, commands)),
             ledger.transitions,
             (*ledger.warnings, *self._warnings(tracker, changes)),
         )
 
     def queue_outcome(self, state: RunState, outcome: CommandOutcome) -> RunState:
-        """Note an outcome told between reports: it takes effect with the next one."""
+        """Note an outcome told between reports: it takes effect with the next one.
+
+        Telling the same again changes nothing; more than `QUEUED_OUTCOMES` are not remembered.
+        """
         queued = QueuedOutcome(outcome.command_id, outcome.status, outcome.detail)
-        return state if queued in state.queued else state._replace(queued=(*state.queued, queued))
+        if any(known[:2] == queued[:2] for known in state.queued):
+            return state
+        return state._replace(queued=(*state.queued, queued)[-QUEUED_OUTCOMES:])
 
     def tracks(self, state: RunState, command: str) -> bool:
         """Whether an outcome of this command can still count."""
@@ -186,41 +193,27 @@ class Engine:
             draw,
         )
 
-    def _late(self, context: DecisionContext) -> tuple[Decision, ...]:
-        return (Decision(context.layout.wait, "late report: observed only", 1.0),)
-
-    def _overruled(
-        self, decisions: tuple[Decision, ...], failures: Sequence[Failure], hold: str | None
-    ) -> tuple[Decision, ...]:
-        """The decisions after an operator's hold, with the failures of earlier commands told."""
-        if hold is not None:
-            reason = f"held by operator: {hold}"
-            decisions = tuple(
-                d._replace(action=self._layout.wait, reason=reason, confidence=1.0, risk_level=None)
-                for d in decisions
-            )
-        if failures:
-            decisions = tuple(d._replace(reason=d.reason + _told(d, decisions, failures)) for d in decisions)
-        return decisions
-
     def _events(
         self,
         before: TrackerState,
-        report: EpochReport,
+        seeds: Sequence[SeedStateReport],
         signals: TrainingSignals,
         changes: SeedChanges,
-        transitions: Sequence[Transition],
+        ledger: LedgerStep,
         commands: Sequence[AdaptationCommand],
     ) -> Iterator[TelemetryEvent]:
         yield from training_events(
             before, signals, plateau_alarm=self._plateau_alarm, surgery=changes.surgery
         )
-        yield from seed_events(report.epoch, changes)
-        yield from gradient_events(report.epoch, before, report.seeds)
-        yield from command_events(report.epoch, transitions, commands)
+        epoch = signals.metrics.epoch
+        if changes is not NO_CHANGES:
+            yield from seed_events(epoch, changes, ledger.fossilized)
+        if seeds:
+            yield from gradient_events(epoch, before, seeds)
+        yield from command_events(epoch, ledger.transitions, commands)
 
     def _warnings(self, tracker: TrackerState, changes: SeedChanges) -> tuple[str, ...]:
-        warnings = illegal_moves(changes) if changes.moved else ()
+        warnings = illegal_moves(changes)
         if self._percent and looks_like_fractions(tracker):
             hint = 'accuracies never exceeded 1.0: create the run with "accuracy_unit": "fraction"'
             return (*warnings, hint)
@@ -231,55 +224,3 @@ def _outcomes(queued: tuple[QueuedOutcome, ...], report: EpochReport) -> tuple[Q
     if not report.outcomes:
         return queued
     return queued + tuple(QueuedOutcome(o.command_id, o.status, o.detail) for o in report.outcomes)
-
-
-def _told(decision: Decision, decisions: Sequence[Decision], failures: Sequence[Failure]) -> str:
-    """What became of earlier commands, in the reason of the decision each concerns (else germination's)."""
-    seeds = {d.seed.seed_id for d in decisions if d.seed is not None}
-    concerned = decision.seed.seed_id if decision.seed is not None else None
-    return "".join(
-        f" ({failure.kind} {failure.status.lower()}: {failure.detail[:_LONGEST_DETAIL] or 'no reason given'})"
-        for failure in failures
-        if (failure.seed_id if failure.seed_id in seeds else None) == concerned
-    )
-
-
-def _commands(
-    decisions: Sequence[Decision], decision_id: str, now: datetime, epoch: int
-) -> tuple[AdaptationCommand, ...]:
-    acting = [decision for decision in decisions if decision.kind is not ActionKind.WAIT]
-    return tuple(
-        to_command(decision, command_id(decision_id, number), now, epoch)
-        for number, decision in enumerate(acting or [_joined(decisions)], 1)
-    )
-
-
-def _joined(decisions: Sequence[Decision]) -> Decision:
-    """One WAIT for all: reasons joined, the lowest confidence, the seed if there is just one."""
-    if len(decisions) == 1:
-        return decisions[0]
-    seeds = [decision.seed for decision in decisions if decision.seed is not None]
-    reason = "; ".join(dict.fromkeys(decision.reason for decision in decisions))
-    return Decision(
-        decisions[0].action,
-        reason,
-        min(decision.confidence for decision in decisions),
-        seeds[0] if len(seeds) == 1 else None,
-    )
-
-
-def to_command(decision: Decision, command: str, now: datetime, epoch: int) -> AdaptationCommand:
-    """The command that carries a decision about `epoch` to the trainer."""
-    seed = decision.seed
-    reason = decision.reason
-    return command_for(
-        decision.kind,
-        command_id=command,
-        issued_at=now,
-        epoch=epoch,
-        reason=reason if len(reason) <= _LONGEST_REASON else reason[: _LONGEST_REASON - 1] + "…",
-        confidence=decision.confidence,
-        seed=None if seed is None else (seed.seed_id, seed.slot_id, seed.stage),
-        blueprint_id=decision.blueprint_id,
-        risk_level=decision.risk_level,
-    )

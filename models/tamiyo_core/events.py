@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from tamiyo_leyline import (
     AdaptationCommand,
@@ -15,25 +15,24 @@ from tamiyo_leyline import (
     TrainingSignals,
 )
 
-from tamiyo_core.changes import SeedChanges
-from tamiyo_core.ledger import Transition
+from tamiyo_core.changes import SeedChanges, SeedMove
+from tamiyo_core.ledger_page import Transition
 from tamiyo_core.rules import DEGRADATION_POINTS
 from tamiyo_core.state import TrackerState
 
 
-def seed_events(epoch: int, changes: SeedChanges) -> Iterator[TelemetryEvent]:
+def seed_events(epoch: int, changes: SeedChanges, fossilized: Collection[str]) -> Iterator[TelemetryEvent]:
     """What happened to the seeds: germinated, moved, fossilized, culled."""
     for seed in changes.appeared:
         yield _of_seed(TelemetryEventType.SEED_GERMINATED, epoch, seed, f"{seed.blueprint_id} germinated")
     for move in changes.moved:
-        yield _of_seed(
-            _stage_event(move.now.stage), epoch, move.now, _stage_words(move.before.stage, move.now)
-        )
+        yield _of_seed(_stage_event(move), epoch, move.now, _stage_words(move))
     for track in changes.left:
+        kept = track.seed_id in fossilized
         yield TelemetryEvent(
-            type=TelemetryEventType.SEED_CULLED,
+            type=TelemetryEventType.SEED_FOSSILIZED if kept else TelemetryEventType.SEED_CULLED,
             epoch=epoch,
-            message=f"{track.blueprint_id} is no longer reported",
+            message=f"{track.blueprint_id} is gone",
             seed_id=track.seed_id,
             slot_id=track.slot_id,
         )
@@ -97,16 +96,16 @@ def command_events(
             )
 
 
-def _stage_event(stage: SeedStage) -> TelemetryEventType:
-    if stage is SeedStage.FOSSILIZED:
+def _stage_event(move: SeedMove) -> TelemetryEventType:
+    if move.now.stage is SeedStage.FOSSILIZED:
         return TelemetryEventType.SEED_FOSSILIZED
-    return (
-        TelemetryEventType.SEED_CULLED if stage is SeedStage.CULLED else TelemetryEventType.SEED_STAGE_CHANGED
-    )
+    if move.before.stage.is_live and move.now.stage.is_failed:
+        return TelemetryEventType.SEED_CULLED
+    return TelemetryEventType.SEED_STAGE_CHANGED
 
 
-def _stage_words(before: SeedStage, now: SeedStateReport) -> str:
-    return f"{now.blueprint_id}: {before.name} → {now.stage.name}"
+def _stage_words(move: SeedMove) -> str:
+    return f"{move.now.blueprint_id}: {move.before.stage.name} → {move.now.stage.name}"
 
 
 def _of_seed(kind: TelemetryEventType, epoch: int, seed: SeedStateReport, message: str) -> TelemetryEvent:

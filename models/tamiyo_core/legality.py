@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tamiyo_leyline import ActionKind, RunConfig, TrainingSignals
+from tamiyo_leyline import ActionKind, RunConfig, SeedSignals, TrainingSignals
 
 from tamiyo_core.policy import Decision, DecisionContext
 
@@ -41,19 +41,40 @@ def mask_of(
 def require_legal(
     decisions: Sequence[Decision], signals: TrainingSignals, context: DecisionContext, config: RunConfig
 ) -> None:
-    """Check a policy's decisions against the masks.
+    """Check that a policy kept its contract: whom it decides about, with which actions, and what it says.
+
+    Under a hold the masks are not asked: whatever was decided becomes WAIT.
 
     Raises:
-        IllegalDecisionError: naming the first decision that its mask forbids, or a missing one.
+        IllegalDecisionError: naming the first decision at fault.
     """
-    if not decisions or decisions[-1].seed is not None:
-        raise IllegalDecisionError("the last decision must be the one about germination (seed None)")
+    live: list[SeedSignals | None] = [seed for seed in signals.seeds if seed.is_live]
+    if [decision.seed for decision in decisions] != [*live, None]:
+        raise IllegalDecisionError(
+            f"there must be one decision for each of {len(live)} live seeds, in the order of the signals,"
+            f" and then one about germination (seed None)"
+        )
     for decision in decisions:
+        _require_sound(decision, context)
         if decision.kind is ActionKind.WAIT or context.held:
             continue
         if not mask_of(decision, signals, context, config)[decision.action.number]:
-            about = "germination" if decision.seed is None else f"seed {decision.seed.seed_id}"
-            raise IllegalDecisionError(f"{decision.action.name} is not legal for {about}")
+            raise IllegalDecisionError(f"{decision.action.name} is not legal for {_subject(decision)}")
+
+
+def _require_sound(decision: Decision, context: DecisionContext) -> None:
+    if decision.action not in context.layout.actions:
+        raise IllegalDecisionError(f"{decision.action.name} for {_subject(decision)} is not in the layout")
+    if not decision.reason:
+        raise IllegalDecisionError(f"{decision.action.name} for {_subject(decision)} has no reason")
+    if not 0.0 <= decision.confidence <= 1.0:
+        raise IllegalDecisionError(
+            f"{decision.action.name} for {_subject(decision)}: confidence {decision.confidence} is not in 0–1"
+        )
+
+
+def _subject(decision: Decision) -> str:
+    return "germination" if decision.seed is None else f"seed {decision.seed.seed_id}"
 
 
 def _embargoed(context: DecisionContext, config: RunConfig) -> bool:

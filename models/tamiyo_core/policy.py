@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from tamiyo_leyline import (
@@ -54,31 +53,27 @@ class Decision(NamedTuple):
         return self.action.blueprint_id
 
 
-@dataclass(frozen=True, slots=True)
-class DecisionContext:
-    """What a policy may know besides the signals: the ledger's view of the run at this report.
-
-    Attributes:
-        layout: the actions there are.
-        penalties: of each penalised blueprint, at this epoch.
-        cursor: position in the blueprint rotation.
-        epochs_since_cull: since the last cull took effect; None: there was none.
-        cull_pending: whether a cull is issued and unanswered.
-        germination_pending: whether a germination is issued and unanswered.
-        settled_seeds: seeds whose end the trainer has reported but not yet shown: they get WAIT.
-        held: whether an operator holds the run.
-        draw: a number in [0, 1) for every random choice of this report.
-    """
+class DecisionContext(NamedTuple):
+    """What a policy may know besides the signals: the ledger's view of the run at this report. Frozen."""
 
     layout: ActionLayout
+    """The actions there are."""
     penalties: Mapping[str, float]
+    """Of each penalised blueprint, at this epoch."""
     cursor: int
+    """Position in the blueprint rotation."""
     epochs_since_cull: int | None
+    """Epoch numbers since the last cull took effect; None: there was none."""
     cull_pending: bool
+    """Whether a cull is issued and unanswered."""
     germination_pending: bool
+    """Whether a germination is issued and unanswered, or executed and not yet to be seen."""
     settled_seeds: frozenset[str]
+    """Seeds whose end the trainer has reported but not yet shown: they get WAIT."""
     held: bool
+    """Whether an operator holds the run."""
     draw: float
+    """A number in [0, 1) for every random choice of this report; 1.0: make none."""
 
 
 class Policy(Protocol):

@@ -54,12 +54,21 @@ def choose_blueprint(
     if exploration == 0.0:
         return BlueprintChoice(regular, None)
     unbarred = [name for name in dict.fromkeys(rotation) if penalties.get(name, 0.0) < threshold] or [regular]
-    share = exploration / len(unbarred)
-    probabilities = dict.fromkeys(unbarred, share)
+    probabilities = dict.fromkeys(unbarred, exploration / len(unbarred))
     probabilities[regular] += 1.0 - exploration
     if draw >= exploration:
         return BlueprintChoice(regular, probabilities)
-    return BlueprintChoice(unbarred[min(int(draw / share), len(unbarred) - 1)], probabilities)
+    return BlueprintChoice(
+        unbarred[min(int(draw / exploration * len(unbarred)), len(unbarred) - 1)], probabilities
+    )
+
+
+def cursor_past(rotation: Sequence[str], cursor: int, blueprint_id: str) -> int:
+    """The cursor moved past `blueprint_id`; where it stands, if the rotation does not have it."""
+    for step, name in enumerate(_from(rotation, cursor), 1):
+        if name == blueprint_id:
+            return (cursor + step) % len(rotation)
+    return cursor
 
 
 def _from(rotation: Sequence[str], cursor: int) -> Sequence[str]:

@@ -25,3 +25,11 @@ FRACTION_REPORTS: Final = 10
 """Reports after which accuracies that never exceeded 1.0 look like fractions."""
 SMALLEST_REFERENCE: Final = 1e-12
 """Stands for a reference loss of zero in relative improvements."""
+LARGEST_POINTS: Final = 1e300
+"""Improvements and penalties stay within ± this, so that sums of a few of them are finite."""
+ROUNDING: Final = 1e-9
+"""What averaging may lose to rounding: a steady 0.5 must reach a threshold of 0.5."""
+QUEUED_OUTCOMES: Final = 256
+"""Outcomes told between two reports that are remembered, the latest."""
+LONGEST_DETAIL: Final = 200
+"""Characters of an outcome's detail that the next reason repeats."""

@@ -3,45 +3,32 @@
 from __future__ import annotations
 
 import math
-import statistics
 import sys
-from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from tamiyo_leyline import (
     EpochReport,
     Objective,
     RunConfig,
-    SeedMetrics,
-    SeedSignals,
-    SeedStage,
-    SeedStateReport,
-    SeedTelemetry,
     TrainingMetrics,
     TrainingSignals,
 )
 
-from tamiyo_core.changes import SeedChanges, compare_seeds
-from tamiyo_core.rules import (
-    DRIFT_DAMPING,
-    DRIFT_MINIMUM,
-    DRIFT_WINDOW,
-    FRACTION_REPORTS,
-    SETTLED_ALPHA,
-    SMALLEST_REFERENCE,
-)
+from tamiyo_core.attribution import relative_improvement
+from tamiyo_core.changes import SeedChanges, compare_seeds, ordered_seeds
+from tamiyo_core.rules import DRIFT_WINDOW, FRACTION_REPORTS, ROUNDING
+from tamiyo_core.seed_tracker import SeedTracker
 from tamiyo_core.state import SeedTrack, TrackerState
 
-_HEALTHY = SeedTelemetry()
-_UNMEASURED = SeedMetrics()
 _LARGEST = sys.float_info.max
 
 
-class _Improvement(NamedTuple):
+class _Progress(NamedTuple):
     """What one report says about the host's progress."""
 
     diverged: bool
     measured: bool
+    """Whether the objective was measured, and finite."""
     loss_delta: float
     accuracy_delta: float
     objective: float | None
@@ -57,18 +44,26 @@ class _Plateau(NamedTuple):
     surgery_unmeasured: bool
 
 
+_DIVERGED = _Progress(True, False, 0.0, 0.0, None)
+
+
 class SignalTracker:
     """Turns each report into the signals a policy sees.
+
+    A report whose training or validation loss is not finite *diverged*: all its host measurements stay out,
+    finite ones too (the accuracy of a network full of NaN says nothing), and the last finite values stand in,
+    in the histories as well. A value that is absent was not measured: its delta is 0.0 and its history stays.
 
     Args:
         config: of the run; only its tracker settings and objective matter here.
     """
 
     def __init__(self, config: RunConfig) -> None:
-        self._threshold = config.tracker.plateau_threshold
+        self._threshold = config.tracker.plateau_threshold - ROUNDING
         self._smoothing = config.tracker.plateau_smoothing
         self._window = config.tracker.history_window
         self._by_loss = config.objective is Objective.VAL_LOSS
+        self._seeds = SeedTracker(window=self._window, by_loss=self._by_loss)
 
     def initial(self) -> TrackerState:
         """The state before any report."""
@@ -92,7 +87,7 @@ class SignalTracker:
             changes = compare_seeds(state.seeds, seeds)
         progress = self._progress(state, report)
         plateau = self._plateau(state, progress, surgery=changes.surgery)
-        tracks, seed_signals = self._observe_seeds(state, report.epoch, seeds, changes)
+        tracks, seed_signals = self._seeds.observe(state, report.epoch, seeds, changes)
         after = self._remember(state, report, progress, plateau, tracks)
         metrics = TrainingMetrics(
             report.epoch,
@@ -116,23 +111,24 @@ class SignalTracker:
         )
         return after, signals
 
-    def _progress(self, state: TrackerState, report: EpochReport) -> _Improvement:
-        if _not_finite(report.train_loss) or _not_finite(report.val_loss):
-            return _Improvement(True, False, 0.0, 0.0, None)
+    def _progress(self, state: TrackerState, report: EpochReport) -> _Progress:
+        loss, accuracy = report.val_loss, report.val_accuracy
+        if _not_finite(report.train_loss) or _not_finite(loss):
+            return _DIVERGED
         loss_delta = accuracy_delta = 0.0
         objective = None
-        if report.val_loss is not None and state.val_loss is not None:
-            loss_delta = _finite(state.val_loss - report.val_loss)
+        if loss is not None and state.val_loss is not None:
+            loss_delta = _finite(state.val_loss - loss)
             if self._by_loss:
-                objective = relative_improvement(state.val_loss, report.val_loss)
-        if report.val_accuracy is not None and state.val_accuracy is not None:
-            accuracy_delta = report.val_accuracy - state.val_accuracy
+                objective = relative_improvement(state.val_loss, loss)
+        if accuracy is not None and state.val_accuracy is not None:
+            accuracy_delta = accuracy - state.val_accuracy
             if not self._by_loss:
                 objective = accuracy_delta
-        measured = (report.val_loss if self._by_loss else report.val_accuracy) is not None
-        return _Improvement(False, measured, loss_delta, accuracy_delta, objective)
+        measured = (loss if self._by_loss else accuracy) is not None
+        return _Progress(False, measured, loss_delta, accuracy_delta, objective)
 
-    def _plateau(self, state: TrackerState, progress: _Improvement, *, surgery: bool) -> _Plateau:
+    def _plateau(self, state: TrackerState, progress: _Progress, *, surgery: bool) -> _Plateau:
         average, averaged = state.average, state.averaged
         if surgery:
             return _Plateau(0, average, averaged, not progress.measured)
@@ -155,132 +151,41 @@ class SignalTracker:
         self,
         state: TrackerState,
         report: EpochReport,
-        progress: _Improvement,
+        progress: _Progress,
         plateau: _Plateau,
         tracks: tuple[SeedTrack, ...],
     ) -> TrackerState:
-        # A diverged report's measurements stay out: the last finite values stand in, in the histories too.
         stands = progress.diverged
-        val_loss = _latest(report.val_loss, state.val_loss, stands=stands)
-        val_accuracy = _latest(report.val_accuracy, state.val_accuracy, stands=stands)
-        span = 1 if state.measured_epoch is None else report.epoch - state.measured_epoch
+        train_loss, val_loss = report.train_loss, report.val_loss
+        train_accuracy, val_accuracy = report.train_accuracy, report.val_accuracy
+        last_loss = state.val_loss if stands or val_loss is None else val_loss
+        last_accuracy = state.val_accuracy if stands or val_accuracy is None else val_accuracy
         return TrackerState(
             state.reports + 1,
             report.epoch,
             report.epoch if progress.measured else state.measured_epoch,
-            _latest(report.train_loss, state.train_loss, stands=stands),
-            val_loss,
-            _latest(report.train_accuracy, state.train_accuracy, stands=stands),
-            val_accuracy,
-            _best(state.best_val_accuracy, val_accuracy, max),
-            _best(state.best_val_loss, val_loss, min),
-            _best(_best(state.highest_accuracy, report.val_accuracy, max), report.train_accuracy, max),
+            state.train_loss if stands or train_loss is None else train_loss,
+            last_loss,
+            state.train_accuracy if stands or train_accuracy is None else train_accuracy,
+            last_accuracy,
+            _highest(state.best_val_accuracy, last_accuracy),
+            _lowest(state.best_val_loss, last_loss),
+            _highest(_highest(state.highest_accuracy, val_accuracy), train_accuracy),
             plateau.epochs,
             plateau.average,
             plateau.averaged,
             plateau.surgery_unmeasured,
             state.diverged_reports + progress.diverged,
-            self._extended(state.loss_history, None if report.val_loss is None else val_loss),
-            self._extended(state.accuracy_history, None if report.val_accuracy is None else val_accuracy),
-            state.slopes
-            if progress.objective is None
-            else (*state.slopes, progress.objective / span)[-DRIFT_WINDOW:],
+            state.loss_history if val_loss is None else self._extended(state.loss_history, last_loss),
+            state.accuracy_history
+            if val_accuracy is None
+            else self._extended(state.accuracy_history, last_accuracy),
+            _slopes(state, report.epoch, progress.objective),
             tracks,
         )
 
     def _extended(self, history: tuple[float, ...], value: float | None) -> tuple[float, ...]:
         return history if value is None else (*history, value)[-self._window :]
-
-    def _observe_seeds(
-        self, state: TrackerState, epoch: int, seeds: Sequence[SeedStateReport], changes: SeedChanges
-    ) -> tuple[tuple[SeedTrack, ...], tuple[SeedSignals, ...]]:
-        if not seeds:
-            return (), ()
-        born = {seed.seed_id for seed in changes.appeared}
-        known = {track.seed_id: track for track in state.seeds if track.seed_id not in born}
-        slope = host_slope(state.slopes)
-        pairs = [self._observe_seed(known.get(seed.seed_id), seed, epoch, slope) for seed in seeds]
-        return tuple(track for track, _ in pairs), tuple(signals for _, signals in pairs)
-
-    def _observe_seed(
-        self, before: SeedTrack | None, seed: SeedStateReport, epoch: int, slope: float
-    ) -> tuple[SeedTrack, SeedSignals]:
-        metrics = seed.metrics or _UNMEASURED
-        since_start, total, counterfactual = (
-            _loss_improvements(metrics) if self._by_loss else _accuracy_improvements(metrics)
-        )
-        track = self._track(before, seed, epoch, slope, since_start)
-        drift = expected_drift(track, epoch)
-        if counterfactual is None and total is not None:
-            counterfactual = total - drift
-        health = seed.telemetry or _HEALTHY
-        reported_epochs = metrics.epochs_in_current_stage
-        signals = SeedSignals(
-            seed.seed_id,
-            seed.slot_id,
-            seed.blueprint_id,
-            seed.stage,
-            seed.stage.is_live,
-            seed.alpha,
-            epoch - track.stage_epoch if reported_epochs is None else reported_epochs,
-            since_start,
-            total,
-            counterfactual,
-            drift,
-            track.best_improvement,
-            0 if track.best_improvement is None else epoch - track.best_epoch,
-            None if track.settled_epoch is None else epoch - track.settled_epoch,
-            track.blended_epoch,
-            track.accuracy_history,
-            None if seed.telemetry is None else health.gradient_norm,
-            None if seed.telemetry is None else health.gradient_health,
-            health.has_vanishing,
-            health.has_exploding,
-        )
-        return track, signals
-
-    def _track(
-        self,
-        before: SeedTrack | None,
-        seed: SeedStateReport,
-        epoch: int,
-        slope: float,
-        improvement: float | None,
-    ) -> SeedTrack:
-        stage = seed.stage
-        metrics = seed.metrics or _UNMEASURED
-        track = before or SeedTrack(seed.seed_id, seed.slot_id, seed.blueprint_id, stage, seed.alpha, epoch)
-        same_stage = track.stage == stage
-        best, best_epoch = (track.best_improvement, track.best_epoch) if same_stage else (None, 0)
-        if improvement is not None and (best is None or improvement > best):
-            best, best_epoch = improvement, epoch
-        training_epoch, drift_slope = track.training_epoch, track.drift_slope
-        if training_epoch is None and SeedStage.TRAINING <= stage <= SeedStage.FOSSILIZED:
-            training_epoch, drift_slope = epoch, slope
-        blended = SeedStage.BLENDING <= stage <= SeedStage.FOSSILIZED
-        return SeedTrack(
-            seed.seed_id,
-            seed.slot_id,
-            seed.blueprint_id,
-            stage,
-            seed.alpha,
-            track.stage_epoch if same_stage else epoch,
-            training_epoch,
-            drift_slope,
-            best,
-            best_epoch,
-            _first(track.settled_epoch, epoch, seed.alpha >= SETTLED_ALPHA),
-            _first(track.blended_epoch, epoch, blended),
-            self._extended(track.accuracy_history, metrics.current_val_accuracy),
-            metrics.isolation_violations or 0,
-        )
-
-
-def ordered_seeds(report: EpochReport) -> Sequence[SeedStateReport]:
-    """The report's seeds by slot_id: their order in the report means nothing."""
-    if len(report.seeds) < 2:
-        return report.seeds
-    return sorted(report.seeds, key=lambda seed: seed.slot_id)
 
 
 def looks_like_fractions(state: TrackerState) -> bool:
@@ -289,44 +194,11 @@ def looks_like_fractions(state: TrackerState) -> bool:
     return state.reports >= FRACTION_REPORTS and highest is not None and 0.0 < highest <= 1.0
 
 
-def relative_improvement(reference: float | None, current: float | None) -> float | None:
-    """100 · (reference − current) / |reference|, in percent; None where either is missing or not finite."""
-    if reference is None or current is None or not math.isfinite(reference) or not math.isfinite(current):
-        return None
-    return _finite(100.0 * (_finite(reference - current) / max(abs(reference), SMALLEST_REFERENCE)))
-
-
-def host_slope(slopes: Sequence[float]) -> float:
-    """The host's progress per epoch: median of the last measured improvements, at least 0."""
-    if len(slopes) < DRIFT_MINIMUM:
-        return 0.0
-    return max(0.0, statistics.median(slopes))
-
-
-def expected_drift(track: SeedTrack, epoch: int) -> float:
-    """What the host would have gained since the seed began to train: s · Σₖ₌₁..ₙ 0.8ᵏ, a damped trend.
-
-    Gardner & McKenzie (1985), "Forecasting trends in time series", with damping 0.8; points.
-    """
-    if track.training_epoch is None or track.drift_slope == 0.0:
-        return 0.0
-    decayed = 1.0 - DRIFT_DAMPING ** (epoch - track.training_epoch)
-    return track.drift_slope * DRIFT_DAMPING * decayed / (1.0 - DRIFT_DAMPING)
-
-
-def _accuracy_improvements(metrics: SeedMetrics) -> tuple[float | None, float | None, float | None]:
-    current, counterfactual = metrics.current_val_accuracy, metrics.counterfactual_val_accuracy
-    attributed = None if current is None or counterfactual is None else current - counterfactual
-    return metrics.improvement_since_stage_start, metrics.total_improvement, attributed
-
-
-def _loss_improvements(metrics: SeedMetrics) -> tuple[float | None, float | None, float | None]:
-    current = metrics.current_val_loss
-    return (
-        relative_improvement(metrics.loss_at_stage_start, current),
-        relative_improvement(metrics.initial_val_loss, current),
-        relative_improvement(metrics.counterfactual_val_loss, current),
-    )
+def _slopes(state: TrackerState, epoch: int, improvement: float | None) -> tuple[float, ...]:
+    """The last measured improvements, each divided by the epochs it spans."""
+    if improvement is None or state.measured_epoch is None:
+        return state.slopes
+    return (*state.slopes, improvement / (epoch - state.measured_epoch))[-DRIFT_WINDOW:]
 
 
 def _not_finite(value: float | None) -> bool:
@@ -338,15 +210,13 @@ def _finite(value: float) -> float:
     return max(-_LARGEST, min(_LARGEST, value))
 
 
-def _latest(reported: float | None, last: float | None, *, stands: bool) -> float | None:
-    return last if stands or reported is None else reported
+def _highest(best: float | None, value: float | None) -> float | None:
+    if best is None or value is None:
+        return value if best is None else best
+    return max(best, value)
 
 
-def _best(best: float | None, value: float | None, better: Callable[[float, float], float]) -> float | None:
-    if value is None or best is None:
-        return best if value is None else value
-    return better(best, value)
-
-
-def _first(known: int | None, epoch: int, holds: bool) -> int | None:
-    return epoch if known is None and holds else known
+def _lowest(best: float | None, value: float | None) -> float | None:
+    if best is None or value is None:
+        return value if best is None else best
+    return min(best, value)
