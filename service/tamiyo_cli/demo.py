@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from tamiyo_client import Decision, TamiyoClient
-from tamiyo_garden import TASKS, GardenTask, GardenTrainer
+from tamiyo_garden import TASKS, GardenTrainer, Task
 from tamiyo_leyline import AdaptationCommand, CommandType
 
 from tamiyo_cli.local_service import local_service
@@ -68,9 +68,7 @@ def run_demo(
 class _Training:
     """One data set: the static network first, then the growing one."""
 
-    def __init__(
-        self, task: GardenTask, seed: int, base_url: str, database: Path, progress: Progress
-    ) -> None:
+    def __init__(self, task: Task, seed: int, base_url: str, database: Path, progress: Progress) -> None:
         self._task = task
         self._seed = seed
         self._base_url = base_url
@@ -80,10 +78,10 @@ class _Training:
     def run(self) -> DemoResult:
         static = self._train_static()
         grown = GardenTrainer(self._task.garden, seed=self._seed)
-        run_id = f"demo-{self._task.name}-{self._seed}"
+        run_id = f"demo-{self._task.garden.dataset}-{self._seed}"
         counts = self._train_growing(grown, run_id)
         return DemoResult(
-            dataset=self._task.name,
+            dataset=self._task.garden.dataset,
             epochs=self._task.garden.max_epochs,
             decisions=sum(counts.values()),
             actions=counts,
@@ -107,7 +105,8 @@ class _Training:
         """Train, ask every epoch, obey; the run's decisions by action, as the service counts them."""
         bar = self._bar("growing")
         client = TamiyoClient(self._base_url, deadline=_DEADLINE_SECONDS)
-        with client, client.run(run_id, config=self._task.run) as run:
+        config = self._task.run_config(trainer.host_parameters)
+        with client, client.run(run_id, config=config) as run:
             for _ in range(self._task.garden.max_epochs):
                 report = trainer.train_epoch()
                 decision = run.report(report)
@@ -119,7 +118,7 @@ class _Training:
 
     def _bar(self, kind: str) -> TaskID:
         return self._progress.add_task(
-            f"{self._task.name} {kind}", total=self._task.garden.max_epochs, accuracy="–"
+            f"{self._task.garden.dataset} {kind}", total=self._task.garden.max_epochs, accuracy="–"
         )
 
     def _advance(self, bar: TaskID, accuracy: float | None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 from pydantic import ValidationError
 from tamiyo_leyline.validation import field_errors
@@ -16,9 +18,9 @@ def serve_until_stopped(*, host: str | None, port: int | None, database_url: str
     from tamiyo_service.server import ServiceRefusedError, serve
     from tamiyo_service.settings import Settings
 
-    given = {"host": host, "port": port, "database_url": database_url}
+    options: dict[str, Any] = {"host": host, "port": port, "database_url": database_url}
     try:
-        serve(Settings(**{name: value for name, value in given.items() if value is not None}))
+        serve(Settings(**{name: value for name, value in options.items() if value is not None}))
     except ValidationError as error:
         for fault in field_errors(error):
             typer.echo(f"tamiyo serve: {fault.field}: {fault.message}", err=True)

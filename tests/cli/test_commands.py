@@ -1,0 +1,115 @@
+"""The `tamiyo` command as a user types it."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tamiyo_cli.app import app
+from tamiyo_cli.local_service import local_service
+from tamiyo_client import TamiyoClient
+from tamiyo_leyline import __version__
+from typer.main import get_command
+from typer.testing import CliRunner
+
+README = Path(__file__).parents[2] / "README.md"
+COMMANDS = ("demo", "decisions", "runs", "serve", "why")
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A service with one run of three reports."""
+    with local_service(tmp_path_factory.mktemp("cli") / "tamiyo.db") as base_url:
+        with TamiyoClient(base_url, deadline=10.0) as client, client.run("first") as run:
+            for epoch in range(1, 4):
+                run.epoch(epoch=epoch, val_loss=1.0, val_accuracy=50.0 + epoch, available_slots=1)
+        yield base_url
+
+
+def invoke(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+    return result.exit_code, result.output
+
+
+def test_every_command_is_there_and_explains_itself() -> None:
+    commands = get_command(app).commands  # type: ignore[attr-defined]  # a click group has commands
+
+    assert tuple(sorted(commands)) == tuple(sorted(COMMANDS))
+    for name in COMMANDS:
+        code, output = invoke(name, "--help")
+        assert code == 0
+        assert len(output) > 100
+
+
+def test_every_command_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+
+    assert [name for name in COMMANDS if f"`tamiyo {name}" not in text] == []
+
+
+def test_version_is_told() -> None:
+    assert invoke("--version") == (0, f"tamiyo {__version__} (leyline 1.0)\n")
+
+
+def test_runs_lists_runs(url: str) -> None:
+    code, output = invoke("runs", "--url", url)
+
+    assert code == 0
+    assert "first" in output
+    assert "COMPLETED" in output
+    assert "3 WAIT" in output
+
+
+def test_decisions_lists_the_newest_first(url: str) -> None:
+    code, output = invoke("decisions", "first", "--url", url, "--json")
+
+    assert code == 0
+    assert [json.loads(line)["epoch"] for line in output.splitlines()] == [3, 2, 1]
+
+
+def test_decisions_filters_by_action(url: str) -> None:
+    code, output = invoke("decisions", "first", "--action", "CULL", "--url", url, "--json")
+
+    assert (code, output) == (0, "")
+
+
+def test_why_tells_the_numbers_compared(url: str) -> None:
+    code, output = invoke("why", "first", "2", "--url", url)
+
+    assert code == 0
+    assert "too early" in output
+    assert "available_slots" in output
+
+
+def test_unknown_run_is_one_line_and_status_1(url: str) -> None:
+    code, output = invoke("decisions", "nobody", "--url", url)
+
+    assert code == 1
+    assert "nobody" in output
+    assert "Traceback" not in output
+
+
+def test_absent_service_is_one_line_and_status_1() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        code, output = invoke("runs", "--url", f"http://127.0.0.1:{probe.getsockname()[1]}")
+
+    assert code == 1
+    assert len(output.splitlines()) == 1
+
+
+def test_serve_refuses_to_listen_beyond_loopback() -> None:
+    code, output = invoke("serve", "--host", "0.0.0.0")
+
+    assert code == 2
+    assert "TAMIYO_AUTH" in output
+
+
+def test_demo_names_the_data_sets_there_are() -> None:
+    code, output = invoke("demo", "--dataset", "imagenet")
+
+    assert code == 2
+    assert "digits" in output

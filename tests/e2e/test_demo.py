@@ -1,0 +1,50 @@
+"""The main job, as a user starts it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_demo_grows_a_network_and_leaves_its_history(tmp_path: Path) -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", "tamiyo_cli", "demo", "--dataset", "digits", "--json", "result.json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+    assert finished.returncode == 0, finished.stderr
+    (result,) = json.loads((tmp_path / "result.json").read_text())
+    assert result["dataset"] == "digits"
+    assert result["decisions"] == result["epochs"] == sum(result["actions"].values())
+    assert result["grown_accuracy"] > result["static_accuracy"]
+    assert result["added_parameters"] > 0
+    assert result["actions"].get("FOSSILIZE", 0) > 0
+    with sqlite3.connect(tmp_path / result["database"]) as database:
+        (reports,) = database.execute("SELECT count(*) FROM journal WHERE kind = 'report'").fetchone()
+    database.close()
+    assert reports == result["epochs"]
+    assert "germinate" in finished.stdout
+    assert "tamiyo decisions" in finished.stdout
+
+
+def test_demo_refuses_an_existing_database(tmp_path: Path) -> None:
+    (tmp_path / "old.db").write_bytes(b"precious")
+    finished = subprocess.run(
+        [sys.executable, "-m", "tamiyo_cli", "demo", "--database", "old.db"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert finished.returncode == 2
+    assert "old.db exists" in finished.stderr
+    assert (tmp_path / "old.db").read_bytes() == b"precious"
