@@ -1,0 +1,54 @@
+"""What the product has to reach, as figures of the benches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound on one figure of one bench.
+
+    Attributes:
+        bench: the bench's file, without ending.
+        figure: the figure's name in what its `measure` returns; dots lead into nested figures.
+        bound: what the figure is held against.
+        at_most: whether the bound is the largest good value; else it is the smallest.
+        meaning: the figure in words, with its unit.
+    """
+
+    bench: str
+    figure: str
+    bound: float
+    at_most: bool
+    meaning: str
+
+    def value(self, figures: Mapping[str, Any]) -> float:
+        """The figure, or NaN where it was not measured."""
+        found: Any = figures
+        for name in self.figure.split("."):
+            found = found.get(name) if isinstance(found, Mapping) else None
+        return float(found) if isinstance(found, int | float) else math.nan
+
+    def met(self, value: float) -> bool:
+        """Whether a value is good; NaN never is."""
+        return value <= self.bound if self.at_most else value >= self.bound
+
+    @property
+    def wanted(self) -> str:
+        """The bound as it is printed."""
+        return f"{'<=' if self.at_most else '>='} {self.bound:g}"
+
+
+TARGETS = (
+    Target("core", "median_us", 60.0, True, "observe + decide, one seed, median, us"),
+    Target("features", "objects_speedup", 2.0, False, "1 024 signals from objects, times the scalar loop"),
+    Target("features", "columns_speedup", 20.0, False, "1 024 signals from columns, times the scalar loop"),
+    Target("service", "throughput_ratio", 0.8, False, "durable decisions/s, 32 connections, to bare FastAPI"),
+    Target("service", "p99_ratio", 1.5, True, "their p99, to bare FastAPI's"),
+    Target("service", "idle_run_kib", 6.0, True, "memory of a cached idle run, KiB"),
+    Target("client_import", "ratio", 1.3, True, "import tamiyo_client, to import httpx, pydantic"),
+)
