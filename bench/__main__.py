@@ -1,7 +1,7 @@
 """Run the benches, one process each, and hold their figures against the targets.
 
 ``python -m bench`` runs all, ``python -m bench core features`` some. The figures of each are kept in
-``bench/results/NAME.json``, the targets with their figures and the machine in ``bench/results/targets.json``.
+``bench/results/NAME.json``, after a run of all the targets and the machine in ``bench/results/targets.json``.
 Ends with 1 if a target is missed or a bench failed.
 """
 
@@ -42,9 +42,11 @@ def measure_one(name: str) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
-def measure(name: str) -> bool:
+def run_bench(name: str) -> bool:
     """Run one bench in a process of its own; returns whether it came through."""
     print(f"{name} ...", flush=True)
+    # Figures of an earlier run must not stand in for those of a bench that fails.
+    (RESULTS / f"{name}.json").unlink(missing_ok=True)
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-m", "bench", ONE, name], cwd=HERE.parent, check=False)
     outcome = "done" if done.returncode == 0 else f"FAILED with {done.returncode}"
@@ -80,6 +82,11 @@ def show(rows: list[dict[str, Any]]) -> None:
         print(f"{row['bench']:<14}{row['meaning']:<56}{row['target']:>9}{value:>14}  {met}")
 
 
+def keep(summary: dict[str, Any]) -> None:
+    """Keep the whole table; that of a part would look like all there is."""
+    (RESULTS / "targets.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+
+
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     return {"python": platform.python_version(), "platform": platform.platform(), "cores": os.cpu_count()}
@@ -93,15 +100,13 @@ def main(names: list[str]) -> int:
         return 2
     RESULTS.mkdir(exist_ok=True)
     chosen = names or benches()
-    failed = [name for name in chosen if not measure(name)]
+    failed = [name for name in chosen if not run_bench(name)]
     rows = [verdict(target) for target in TARGETS if not names or target.bench in names]
     show(rows)
-    summary = {"machine": machine(), "failed": failed, "targets": rows}
-    (RESULTS / "targets.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    if not names:
+        keep({"machine": machine(), "failed": failed, "targets": rows})
     missed = [row for row in rows if not row["met"]]
-    print(
-        f"\n{len(rows) - len(missed)} of {len(rows)} targets met; figures in {RESULTS.relative_to(HERE.parent)}/"
-    )
+    print(f"\n{len(rows) - len(missed)} of {len(rows)} targets met; figures in bench/results/")
     return 1 if missed or failed else 0
 
 
