@@ -15,6 +15,7 @@ from typing import Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tamiyo_garden.initialisation import initialised, zero_at_first
 
@@ -60,7 +61,10 @@ class Norm(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """Squeeze and excitation (Hu et al., 2018): channels weighted by 2σ(·), one at first."""
+    """Squeeze and excitation (Hu et al., 2018): channels weighted by 2σ(·), one at first.
+
+    SiLU stands where the paper has ReLU: with a hidden layer of two units, ReLU often begins with both dead.
+    """
 
     def __init__(self, channels: int, dimensions: int) -> None:
         super().__init__()
@@ -71,7 +75,7 @@ class ChannelAttention(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, …) → (B, C, …)."""
-        weights = 2.0 * torch.sigmoid(self.excite(torch.relu(self.squeeze(features.mean(self.spatial)))))
+        weights = 2.0 * torch.sigmoid(self.excite(functional.silu(self.squeeze(features.mean(self.spatial)))))
         return features * weights.reshape(*weights.shape, *[1] * len(self.spatial))
 
 

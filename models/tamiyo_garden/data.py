@@ -106,11 +106,20 @@ def _digits() -> Split:
 
 @cache
 def _mnist1d() -> Split:
-    """Signals of length 40 (Greydanus and Kobak, "Scaling down deep learning with MNIST-1D", 2020)."""
+    """A pool of signals, generated once per process."""
+    return generate_mnist1d(MNIST1D_POOL_SIZE)
+
+
+def generate_mnist1d(examples: int) -> Split:
+    """Signals (N, 1, 40) of ten classes; the same number of examples is always the same signals.
+
+    Source: Greydanus and Kobak, "Scaling down deep learning with MNIST-1D" (2020); their code generates them
+    here, and its download is never used.
+    """
     from mnist1d.data import get_dataset_args, make_dataset
 
     arguments = get_dataset_args()
-    arguments.num_samples = MNIST1D_POOL_SIZE
+    arguments.num_samples = examples
     arguments.seed = MNIST1D_POOL_SEED
     with _global_randomness_preserved():
         generated = make_dataset(arguments)

@@ -1,5 +1,6 @@
 """The trainer: an epoch at a time, with commands carried out in between."""
 
+import copy
 import math
 import time
 from collections.abc import Iterator
@@ -103,16 +104,12 @@ class GardenTrainer:
         return evaluate(self.network, self.data.test)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a trainer of the same configuration and seed needs to go on from here."""
-        return {
-            "origin": self._origin,
-            "epoch": self.epoch,
-            "global_step": self.global_step,
-            "bed": self.bed.state_dict(),
-            "network": self.network.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "outcomes": [outcome.model_dump(mode="json") for outcome in self._outcomes.values()],
-        }
+        """Everything that a trainer of the same configuration and seed needs to go on from here.
+
+        Plain values and tensors, which `torch.load` reads with `weights_only=True`. It is a copy: training
+        on does not change it.
+        """
+        return copy.deepcopy(self._state())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken, whatever this trainer has done since.
@@ -122,12 +119,25 @@ class GardenTrainer:
         """
         if state["origin"] != self._origin:
             raise CheckpointError(f"the checkpoint is of {state['origin']}, this trainer is {self._origin}")
+        # torch's optimizers would go on in the checkpoint's own tensors.
+        state = copy.deepcopy(state)
         self.epoch, self.global_step = state["epoch"], state["global_step"]
         self.bed.load_state_dict(state["bed"])
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         outcomes = [CommandOutcome.model_validate(outcome) for outcome in state["outcomes"]]
         self._outcomes = {outcome.command_id: outcome for outcome in outcomes}
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "origin": self._origin,
+            "epoch": self.epoch,
+            "global_step": self.global_step,
+            "bed": self.bed.state_dict(),
+            "network": self.network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "outcomes": [outcome.model_dump(mode="json") for outcome in self._outcomes.values()],
+        }
 
     @property
     def _origin(self) -> str:
