@@ -1,0 +1,1 @@
+"""HTTP: what the service's work looks like from outside."""

@@ -1,0 +1,85 @@
+"""Request bodies: validated once, straight from their bytes, and described in the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastapi import Request
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.json_schema import models_json_schema
+from tamiyo_leyline import ProblemCode
+
+_REFERENCE: Final = "#/components/schemas/{model}-Input"
+
+
+class UnreadableBodyError(Exception):
+    """A body breaks its schema.
+
+    Args:
+        reason: what pydantic says.
+        code: what the problem is called if none of the faults has a code of its own.
+    """
+
+    def __init__(self, reason: ValidationError, code: ProblemCode) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+        self.code = code
+
+
+class JsonBody:
+    """A route's body, as a FastAPI dependency: ``Annotated[Schema, Depends(JsonBody(Schema))]``.
+
+    Args:
+        schema: what the body must be.
+        code: what a body that breaks the schema is called.
+        many: whether the body is a list of `schema`.
+        optional: whether an empty body stands for ``{}``.
+    """
+
+    def __init__(
+        self,
+        schema: type[BaseModel],
+        code: ProblemCode = ProblemCode.INVALID_REQUEST,
+        *,
+        many: bool = False,
+        optional: bool = False,
+    ) -> None:
+        self.schema: Final = schema
+        self._code = code
+        self._many = many
+        self._optional = optional
+        self._adapter: TypeAdapter[Any] | None = None
+
+    async def __call__(self, request: Request) -> Any:
+        """Read and validate the body of a request."""
+        return self.validate(await request.body())
+
+    def validate(self, body: bytes) -> Any:
+        """The value of a body.
+
+        Raises:
+            UnreadableBodyError: if it breaks the schema.
+        """
+        if self._optional and not body:
+            body = b"{}"
+        if self._adapter is None:
+            wanted: Any = self.schema
+            self._adapter = TypeAdapter(list[wanted] if self._many else wanted)
+        try:
+            return self._adapter.validate_json(body)
+        except ValidationError as error:
+            raise UnreadableBodyError(error, self._code) from error
+
+    def documented(self) -> dict[str, Any]:
+        """What a route passes as ``openapi_extra``."""
+        reference: dict[str, Any] = {"$ref": _REFERENCE.format(model=self.schema.__name__)}
+        schema = {"type": "array", "items": reference} if self._many else reference
+        content = {"application/json": {"schema": schema}}
+        return {"requestBody": {"required": not self._optional, "content": content}}
+
+
+def input_schemas(bodies: list[JsonBody]) -> dict[str, Any]:
+    """JSON schemas of what the bodies may contain, by the name the document refers to."""
+    inputs = [(body.schema, "validation") for body in bodies]
+    _, generated = models_json_schema(inputs, ref_template=_REFERENCE)  # type: ignore[arg-type]  # list is invariant
+    return {f"{name}-Input": schema for name, schema in generated["$defs"].items()}

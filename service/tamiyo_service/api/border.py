@@ -1,0 +1,141 @@
+"""The border: what every request passes on its way in, and every response on its way out."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from tamiyo_leyline import LEYLINE_VERSION
+from tamiyo_leyline.api import LEYLINE_HEADER, MAX_BATCH_BYTES, MAX_BODY_BYTES
+from tamiyo_leyline.problem import ProblemCode
+
+from tamiyo_service.api.errors import internal_problem, problem_of, problem_response
+from tamiyo_service.errors import (
+    LeylineMismatchError,
+    PayloadTooLargeError,
+    ShuttingDownError,
+    TamiyoError,
+    UnsupportedMediaTypeError,
+)
+
+BATCH_PATH: Final = "/epochs"
+_ALWAYS_OPEN: Final = frozenset({"/healthz", "/readyz"})
+_HEADER_NAME: Final = LEYLINE_HEADER.lower().encode()
+_HEADER: Final = (_HEADER_NAME, LEYLINE_VERSION.encode())
+_MAJOR: Final = LEYLINE_VERSION.split(".")[0].encode()
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+
+
+class Gate:
+    """Whether the service takes new work."""
+
+    def __init__(self) -> None:
+        self.stopping = False
+
+    def close(self) -> None:
+        """Take no new work; what was accepted is finished."""
+        self.stopping = True
+
+
+class Border:
+    """ASGI middleware: versions, sizes, media types, stopping, and defects.
+
+    Args:
+        app: what lies behind the border.
+        gate: whether new work is taken.
+    """
+
+    def __init__(self, app: ASGIApp, gate: Gate) -> None:
+        self._app = app
+        self._gate = gate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def send_marked(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"].append(_HEADER)
+            await send(message)
+
+        try:
+            await self._app(scope, self._admit(scope, receive), send_marked)
+        except TamiyoError as error:
+            response = problem_response(problem_of(error, ProblemCode.INVALID_REQUEST))
+            await response(scope, receive, send_marked)
+        except Exception as error:  # noqa: BLE001 - the last resort: whatever fails, the caller gets an answer
+            response = problem_response(internal_problem(error))
+            if not started:
+                await response(scope, receive, send_marked)
+
+    def _admit(self, scope: Scope, receive: Receive) -> Receive:
+        """How the request's body may be read.
+
+        Raises:
+            TamiyoError: if the request is refused before its body is looked at.
+        """
+        if self._gate.stopping and scope["path"] not in _ALWAYS_OPEN:
+            raise ShuttingDownError("the service is stopping; send the request again, it is about to be back")
+        length = content_type = None
+        for name, value in scope["headers"]:
+            if name == b"content-length":
+                length = value
+            elif name == b"content-type":
+                content_type = value
+            elif name == _HEADER_NAME:
+                _require_same_major(value)
+        if scope["method"] not in _WITH_BODY:
+            return receive
+        if content_type is not None and content_type != b"application/json":
+            _require_json(content_type)
+        limit = MAX_BATCH_BYTES if scope["path"] == BATCH_PATH else MAX_BODY_BYTES
+        if length is None:
+            return _limited(receive, limit)
+        if int(length) > limit:
+            raise _too_large(limit)
+        return receive
+
+
+def _require_same_major(version: bytes) -> None:
+    if version.split(b".")[0] != _MAJOR:
+        spoken = ascii(version.decode("latin-1"))
+        raise LeylineMismatchError(
+            f"the service speaks Leyline {LEYLINE_VERSION}, the request {spoken}; upgrade the older side"
+        )
+
+
+def _require_json(content_type: bytes) -> None:
+    media_type = content_type.split(b";")[0].strip().lower()
+    if media_type == b"application/json" or (
+        media_type.startswith(b"application/") and media_type.endswith(b"+json")
+    ):
+        return
+    raise UnsupportedMediaTypeError(
+        f"the body is {media_type.decode('latin-1')!a}; send JSON with content-type: application/json"
+    )
+
+
+def _too_large(limit: int) -> PayloadTooLargeError:
+    return PayloadTooLargeError(f"the body exceeds {limit // (1024 * 1024)} MiB; send less at a time")
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
+    """For a body of unannounced length: reading stops once it has grown too large."""
+    size = 0
+
+    async def receive_limited() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > limit:
+            # FastAPI passes this on unchanged, where it would call any other error a broken body.
+            raise HTTPException(413)
+        return message
+
+    return receive_limited

@@ -1,0 +1,175 @@
+"""The hot route: one report in, one decision out. A plain ASGI endpoint inside the FastAPI app.
+
+The body is validated once, straight from its bytes, and the reply is sent as it was stored.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+from urllib.parse import parse_qsl
+
+from fastapi import Depends, Query
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import ClientDisconnect
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+from tamiyo_leyline import DecisionRecord, EpochReport, ProblemCode
+from tamiyo_leyline.api import REPLAYED_HEADER
+from tamiyo_leyline.fields import RUN_ID_PATTERN
+from tamiyo_leyline.validation import field_errors
+
+from tamiyo_service.api.bodies import JsonBody
+from tamiyo_service.api.errors import problem_of, problem_response
+from tamiyo_service.api.schemas import RunIdPath, StatefulReply, problems
+from tamiyo_service.errors import InvalidQueryError, InvalidRunIdError, TamiyoError
+from tamiyo_service.runs.history import History
+from tamiyo_service.runs.intake import Intake
+from tamiyo_service.runs.reports import Reply
+
+REPORT: Final = JsonBody(EpochReport, ProblemCode.INVALID_REPORT)
+ReportBody = Annotated[EpochReport, Depends(REPORT)]
+PATH: Final = "/runs/{run_id}/epoch"
+
+_RUN_ID: Final = re.compile(RUN_ID_PATTERN)
+_JSON: Final = (b"content-type", b"application/json")
+_REPLAYED: Final = (REPLAYED_HEADER.lower().encode(), b"true")
+
+
+class EpochOptions(BaseModel):
+    """Query parameters of a report."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    create: bool | None = Field(
+        None, description="Whether an unknown run is created with defaults; absent: as the service is set up."
+    )
+    backfill: bool = Field(False, description="A late report: observed only, answered with WAIT.")
+    snapshot: bool = Field(False, description="Add the run's state after the report as `state`.")
+    explain: bool = Field(False, description="Answer with the DecisionRecord instead.")
+
+
+_NO_OPTIONS: Final = EpochOptions()
+
+
+class EpochEndpoint:
+    """Answers ``POST /runs/{run_id}/epoch``.
+
+    Args:
+        intake: decides.
+        history: explains.
+    """
+
+    def __init__(self, intake: Intake, history: History) -> None:
+        self._intake = intake
+        self._history = history
+
+    def route(self) -> Route:
+        """The route to be matched before FastAPI's own."""
+        return Route(PATH, self, methods=["POST"])
+
+    def documentation(self) -> APIRoute:
+        """The same route as FastAPI would describe it: only for the OpenAPI document."""
+        return APIRoute(
+            PATH,
+            self.answer,
+            methods=["POST"],
+            openapi_extra=REPORT.documented(),
+            response_model=StatefulReply | DecisionRecord,
+            responses=problems(
+                ProblemCode.RUN_NOT_FOUND,
+                ProblemCode.EPOCH_CONFLICT,
+                ProblemCode.STALE_EPOCH,
+                ProblemCode.ATTEMPT_CONFLICT,
+                ProblemCode.RUN_COMPLETED,
+                ProblemCode.INVALID_REPORT,
+                ProblemCode.INVALID_QUERY,
+                ProblemCode.UNKNOWN_BLUEPRINT,
+                ProblemCode.UNKNOWN_COMMAND,
+            ),
+            tags=["trainers"],
+            summary="Report an epoch, get the decision",
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        try:
+            run_id = _run_id(scope["path_params"]["run_id"])
+            options = _options(scope["query_string"]) if scope["query_string"] else _NO_OPTIONS
+            report = EpochReport.model_validate_json(await _body(receive))
+            body, replayed = await self.answer(run_id, report, options)
+        except (TamiyoError, ValidationError) as error:
+            response = problem_response(problem_of(error, ProblemCode.INVALID_REPORT))
+            await response(scope, receive, send)
+        except ClientDisconnect:
+            # Nobody listens, and nothing was begun.
+            return
+        else:
+            await _send(send, body, replayed=replayed)
+
+    async def answer(
+        self,
+        run_id: RunIdPath,
+        report: ReportBody,
+        options: Annotated[EpochOptions, Query()],
+    ) -> tuple[bytes, bool]:
+        """Report what an epoch measured; the answer says what to do, and is durable before it is sent.
+
+        The same epoch with the same content gets the same bytes again, marked `Tamiyo-Replayed: true`.
+        With `explain` the answer is the DecisionRecord; with `snapshot` it has the run's `state` besides.
+        """
+        reply = await self._intake.report(run_id, report, create=options.create, backfill=options.backfill)
+        if options.explain or options.snapshot:
+            return await self._extended(run_id, reply, options), reply.replayed
+        return reply.body.encode(), reply.replayed
+
+    async def _extended(self, run_id: str, reply: Reply, options: EpochOptions) -> bytes:
+        body = reply.body
+        if options.explain:
+            run = await self._history.run(run_id)
+            record = await self._history.record(run, reply.key.epoch, reply.key.attempt)
+            body = record.model_dump_json()
+        if options.snapshot:
+            body = f'{body[:-1]},"state":{await self._history.state_after(reply.key)}}}'
+        return body.encode()
+
+
+async def _send(send: Send, body: bytes, *, replayed: bool) -> None:
+    headers = [_JSON, (b"content-length", b"%d" % len(body))]
+    if replayed:
+        headers.append(_REPLAYED)
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _body(receive: Receive) -> bytes:
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part: bytes = message.get("body", b"")
+        body += part
+        if not message.get("more_body", False):
+            return body
+
+
+def _run_id(text: str) -> str:
+    if _RUN_ID.fullmatch(text) is None:
+        raise InvalidRunIdError(
+            "a run id has 1–128 letters, digits, dots, underscores, colons and hyphens", field="run_id"
+        )
+    return text
+
+
+def _options(query: bytes) -> EpochOptions:
+    try:
+        return EpochOptions.model_validate(dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)))
+    except ValidationError as error:
+        faults = field_errors(error)
+        raise InvalidQueryError(
+            f"{faults[0].field} {faults[0].message}; "
+            f"this call takes {', '.join(EpochOptions.model_fields)}, each true or false",
+            field=faults[0].field,
+        ) from error

@@ -1,0 +1,94 @@
+"""What FastAPI and Starlette raise, turned into problem documents."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from tamiyo_leyline import ProblemCode
+
+from tamiyo_service.api.bodies import UnreadableBodyError
+from tamiyo_service.api.errors import problem, problem_of, problem_response
+from tamiyo_service.errors import TamiyoError
+
+_CODE_OF_STATUS: Final = {
+    404: ProblemCode.NOT_FOUND,
+    405: ProblemCode.METHOD_NOT_ALLOWED,
+    413: ProblemCode.PAYLOAD_TOO_LARGE,
+}
+
+
+def install(app: FastAPI) -> None:
+    """Give every error that may reach FastAPI its problem document."""
+    app.add_exception_handler(TamiyoError, _refused)
+    app.add_exception_handler(ValidationError, _refused)
+    app.add_exception_handler(UnreadableBodyError, _unreadable)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, TamiyoError | ValidationError)
+    return problem_response(problem_of(error, ProblemCode.INVALID_REQUEST))
+
+
+async def _unreadable(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, UnreadableBodyError)
+    return problem_response(problem_of(error.reason, error.code))
+
+
+async def _invalid(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    faults = error.errors()
+    place, name = faults[0]["loc"][:2] if len(faults[0]["loc"]) > 1 else (faults[0]["loc"][0], "")
+    code = ProblemCode.INVALID_RUN_ID if name == "run_id" and place == "path" else ProblemCode.INVALID_QUERY
+    return problem_response(problem_of(_validation_error(faults), code))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = _CODE_OF_STATUS.get(error.status_code, ProblemCode.INVALID_REQUEST)
+    headers = {} if error.headers is None else dict(error.headers)
+    if code is ProblemCode.NOT_FOUND and _is_split_run_id(request):
+        code = ProblemCode.INVALID_RUN_ID
+    return problem_response(problem(code, _detail(code, request, headers)), headers)
+
+
+def _detail(code: ProblemCode, request: Request, headers: dict[str, str]) -> str:
+    path = ascii(request.url.path)[1:-1]
+    if code is ProblemCode.NOT_FOUND:
+        return f"there is nothing at {path}; see /openapi.json"
+    if code is ProblemCode.INVALID_RUN_ID:
+        return "a run id has 1–128 letters, digits, dots, underscores, colons and hyphens, and no slash"
+    if code is ProblemCode.METHOD_NOT_ALLOWED:
+        return f"{path} does not take {request.method}; use {headers.get('Allow', 'another method')}"
+    if code is ProblemCode.PAYLOAD_TOO_LARGE:
+        return "the body is too large; send less at a time"
+    return "the body cannot be read; send well-formed JSON in UTF-8"
+
+
+def _is_split_run_id(request: Request) -> bool:
+    """Whether a path leads nowhere because a run id in it contains an escaped slash."""
+    raw_path: bytes = request.scope.get("raw_path", b"")
+    return raw_path.startswith(b"/runs/") and b"%2f" in raw_path.lower()
+
+
+def _validation_error(faults: Any) -> ValidationError:
+    """FastAPI's list of faults as pydantic's error, without the place (query, path) in front.
+
+    Raising a ValidationError is how the wording of Leyline's refusals is reached.
+    """
+    details = [
+        InitErrorDetails(
+            type=PydanticCustomError(fault["type"], fault["msg"].replace("{", "{{"), fault.get("ctx")),
+            loc=tuple(fault["loc"][1:]),
+            input=fault.get("input"),
+        )
+        for fault in faults
+    ]
+    return ValidationError.from_exception_data("request", details)

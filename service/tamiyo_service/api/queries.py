@@ -1,0 +1,130 @@
+"""Query parameters of the lists. Unknown parameters and values are refused."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from tamiyo_leyline import ActionKind, ActionLayout, RiskLevel, RunStatus
+from tamiyo_leyline.api import DEFAULT_PAGE, MAX_PAGE
+from tamiyo_leyline.fields import MAX_COUNT
+
+from tamiyo_service.clock import Clock, to_micros
+from tamiyo_service.errors import InvalidQueryError
+from tamiyo_service.runs.engines import POLICY_NAMES
+from tamiyo_service.store.rows import DecisionFilter, RunFilter
+
+_GERMINATION: Final = re.compile(r"GERMINATE_[A-Z0-9_]{1,64}", re.ASCII)
+_KINDS: Final = tuple(kind.value for kind in ActionKind)
+
+
+def _known_policy(name: str) -> str:
+    if name not in POLICY_NAMES:
+        raise ValueError(f"must be one of {', '.join(POLICY_NAMES)}")
+    return name
+
+
+def _key_and_value(label: str) -> str:
+    if ":" not in label.strip(":"):
+        raise ValueError("must be written key:value")
+    return label
+
+
+PolicyName = Annotated[str, AfterValidator(_known_policy)]
+Label = Annotated[str, AfterValidator(_key_and_value)]
+
+
+class PageQuery(BaseModel):
+    """Which page of a list."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    limit: int = Field(DEFAULT_PAGE, ge=1, le=MAX_PAGE, description="Items on the page.")
+    cursor: str | None = Field(None, description="`next_cursor` of the page before.")
+
+
+class RunQuery(PageQuery):
+    """Which runs."""
+
+    label: list[Label] = Field([], description="`key:value`; repeated: all must match.")
+    policy: PolicyName | None = Field(None, description="Name of the policy that decides.")
+    status: RunStatus | None = Field(None, description="ACTIVE, HELD or COMPLETED.")
+    silent_for: float | None = Field(
+        None, ge=0, le=1e9, description="Seconds since the last report (or the creation), at least."
+    )
+
+    def wanted(self, position: int | None, clock: Clock) -> RunFilter:
+        """The filter that the store understands."""
+        silent_since = None
+        if self.silent_for is not None:
+            silent_since = to_micros(clock() - timedelta(seconds=self.silent_for))
+        labels = tuple((key, value) for key, _, value in (label.partition(":") for label in self.label))
+        return RunFilter(labels, self.policy, self.status, silent_since, position)
+
+
+class DecisionQuery(PageQuery):
+    """Which decisions."""
+
+    action: list[str] = Field(
+        [],
+        description="WAIT, GERMINATE (any), GERMINATE_<BLUEPRINT>, FOSSILIZE or CULL; repeated: any of them.",
+    )
+    since_epoch: int | None = Field(None, ge=0, description="First epoch.")
+    until_epoch: int | None = Field(None, ge=0, description="Last epoch.")
+    policy: PolicyName | None = Field(None, description="Name of the policy that decided.")
+    risk: Literal["GREEN", "YELLOW", "ORANGE", "RED", "CRITICAL"] | None = Field(
+        None, description="Highest risk among the decision's commands."
+    )
+    since: AwareDatetime | None = Field(None, description="Decided at or after, ISO 8601 with a time zone.")
+    until: AwareDatetime | None = Field(None, description="Decided before, ISO 8601 with a time zone.")
+    order: Literal["desc", "asc"] = Field("desc", description="desc: the newest first.")
+
+    def wanted(
+        self, position: int | None, run_pk: int | None = None, layout: ActionLayout | None = None
+    ) -> DecisionFilter:
+        """The filter that the store understands.
+
+        Args:
+            position: of the last item of the page before.
+            run_pk: of one run only.
+            layout: the actions of that run.
+
+        Raises:
+            InvalidQueryError: if an action is unknown.
+        """
+        actions = [self._action(name, layout) for name in self.action]
+        return DecisionFilter(
+            run_pk=run_pk,
+            actions=frozenset(name for name in actions if name != ActionKind.GERMINATE),
+            germinate=ActionKind.GERMINATE in actions,
+            since_epoch=self.since_epoch,
+            until_epoch=self.until_epoch,
+            policy=self.policy,
+            risk=None if self.risk is None else RiskLevel[self.risk],
+            since=None if self.since is None else to_micros(self.since),
+            until=None if self.until is None else to_micros(self.until),
+            ascending=self.order == "asc",
+            after=position,
+        )
+
+    def _action(self, name: str, layout: ActionLayout | None) -> str:
+        folded = name.upper()
+        known = layout.names if layout is not None else ()
+        if folded in _KINDS or folded in known:
+            return folded
+        if layout is None and _GERMINATION.fullmatch(folded):
+            return folded
+        valid = dict.fromkeys((*_KINDS, *(known or ("GERMINATE_<BLUEPRINT>",))))
+        raise InvalidQueryError(f"unknown action {name!a}; valid: {', '.join(valid)}", field="action")
+
+
+class AttemptQuery(BaseModel):
+    """Which attempt."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    attempt: int | None = Field(
+        None, ge=0, le=MAX_COUNT, description="The attempt; absent: the latest that has the epoch."
+    )

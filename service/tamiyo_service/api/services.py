@@ -1,0 +1,68 @@
+"""What the routes work with, and how they get hold of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from tamiyo_service.api.border import Gate
+from tamiyo_service.clock import Clock
+from tamiyo_service.errors import ShuttingDownError, StoreUnavailableError
+from tamiyo_service.runs.history import History
+from tamiyo_service.runs.intake import Intake
+from tamiyo_service.runs.lifecycle import Lifecycle
+from tamiyo_service.store.protocol import Store
+
+
+@dataclass(frozen=True)
+class Services:
+    """The service's parts, wired together.
+
+    Attributes:
+        store: keeps everything.
+        intake: answers reports.
+        lifecycle: changes runs otherwise.
+        history: tells what was decided and why.
+        gate: closes when the service stops.
+        clock: tells the time.
+        stall_seconds: how long a write or an answer of the store may take while the service counts as ready.
+    """
+
+    store: Store
+    intake: Intake
+    lifecycle: Lifecycle
+    history: History
+    gate: Gate
+    clock: Clock
+    stall_seconds: float
+
+    async def require_ready(self) -> None:
+        """Return if decisions can be made and stored now.
+
+        Raises:
+            ShuttingDownError: if the service is stopping.
+            StoreUnavailableError: if the store does not answer, or is stuck with a write.
+        """
+        if self.gate.stopping:
+            raise ShuttingDownError("the service is stopping")
+        age = self.store.write_age()
+        if age > self.stall_seconds:
+            raise StoreUnavailableError(f"a write takes {age:.1f} s already: the disk is slow or stuck")
+        try:
+            async with asyncio.timeout(self.stall_seconds):
+                await self.store.check()
+        except TimeoutError as error:
+            raise StoreUnavailableError(f"the store gave no answer in {self.stall_seconds} s") from error
+
+
+async def _wired(request: Request) -> Services:
+    services = request.app.state.services
+    assert isinstance(services, Services)
+    return services
+
+
+Wired = Annotated[Services, Depends(_wired)]
+"""A route's parameter: the service's parts."""

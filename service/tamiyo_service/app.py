@@ -1,0 +1,91 @@
+"""Where everything is wired together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from tamiyo_leyline import __version__
+
+from tamiyo_service.api import batch, decisions, health, operators, runs
+from tamiyo_service.api.border import Border, Gate
+from tamiyo_service.api.epoch import EpochEndpoint
+from tamiyo_service.api.handlers import install
+from tamiyo_service.api.openapi import describe
+from tamiyo_service.api.services import Services
+from tamiyo_service.clock import Clock, utc_now
+from tamiyo_service.runs.desk import Desk
+from tamiyo_service.runs.engines import Engines
+from tamiyo_service.runs.history import History
+from tamiyo_service.runs.intake import Intake
+from tamiyo_service.runs.lifecycle import Lifecycle
+from tamiyo_service.runs.session import Sessions
+from tamiyo_service.settings import Settings
+from tamiyo_service.store import SqlStore, Store
+
+
+def create_app(
+    settings: Settings | None = None, *, store: Store | None = None, clock: Clock = utc_now
+) -> FastAPI:
+    """The service as an ASGI application.
+
+    Its lifespan opens and closes the store: run it under a server, or enter
+    ``app.router.lifespan_context(app)``.
+
+    Args:
+        settings: None: read from the environment.
+        store: None: an SQL store at `settings.database_url`.
+        clock: tells when things happen.
+
+    Raises:
+        DatabaseUrlError: if the database URL cannot be used.
+    """
+    settings = Settings() if settings is None else settings
+    services = _wire(settings, store, clock)
+    app = FastAPI(
+        title="Tamiyo",
+        version=__version__,
+        description="The decision service for neural networks that grow while they train.",
+        lifespan=_lifespan,
+        redirect_slashes=False,
+        redoc_url=None,
+        # A missing content-type is taken for JSON.
+        strict_content_type=False,
+    )
+    app.state.services = services
+    app.add_middleware(Border, gate=services.gate)
+    install(app)
+    endpoint = EpochEndpoint(services.intake, services.history)
+    app.router.routes.insert(0, endpoint.route())
+    for module in (runs, batch, decisions, operators, health):
+        app.include_router(module.router)
+    describe(app, endpoint.documentation())
+    return app
+
+
+def _wire(settings: Settings, store: Store | None, clock: Clock) -> Services:
+    if store is None:
+        store = SqlStore(settings.database_url, write_limit=settings.write_queue)
+    engines = Engines()
+    desk = Desk(store, Sessions(store, engines, settings.cached_runs))
+    return Services(
+        store=store,
+        intake=Intake(store, engines, desk, clock, auto_create=settings.auto_create),
+        lifecycle=Lifecycle(store, engines, desk, clock),
+        history=History(store, engines),
+        gate=Gate(),
+        clock=clock,
+        stall_seconds=settings.stall_seconds,
+    )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    await services.store.open()
+    try:
+        yield
+    finally:
+        services.gate.close()
+        await services.store.close()

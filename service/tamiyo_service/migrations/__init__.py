@@ -1,0 +1,1 @@
+"""Alembic's migrations, oldest first; they travel with the package."""

@@ -1,0 +1,9 @@
+"""Alembic's entry point: migrates through the connection handed in by `tamiyo_service.store.migrate`."""
+
+from alembic import context
+
+from tamiyo_service.store.schema import metadata
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+with context.begin_transaction():
+    context.run_migrations()

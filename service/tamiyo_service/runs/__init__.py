@@ -1,0 +1,1 @@
+"""Runs: what the service does with reports and operators' wishes, without a word of HTTP."""

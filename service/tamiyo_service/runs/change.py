@@ -1,0 +1,21 @@
+"""A change of a run: worked out first, stored next, and only then true."""
+
+from __future__ import annotations
+
+from typing import Generic, NamedTuple, TypeVar
+
+from tamiyo_service.runs.session import Standing
+from tamiyo_service.store.rows import Write
+
+Answer = TypeVar("Answer")
+
+
+class Change(NamedTuple, Generic[Answer]):
+    """What a request does to a run."""
+
+    standing: Standing
+    """Where the run stands afterwards."""
+    write: Write | None
+    """What the store must hold before that is true; None: nothing changes."""
+    answer: Answer
+    """What the requester gets then."""

@@ -1,0 +1,113 @@
+"""The desk where every change of a run is handed in: one at a time for each run, true once it is stored."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, TypeVar
+
+from tamiyo_service.errors import RunNotFoundError, StoreUnavailableError, VersionConflictError
+from tamiyo_service.runs.change import Change
+from tamiyo_service.runs.session import Session, Sessions, Standing
+from tamiyo_service.store.protocol import Store
+
+Answer = TypeVar("Answer")
+
+_ROUNDS: Final = 8
+"""How often a change is worked out again because another process was faster."""
+
+
+class Desk:
+    """Takes turns, works changes out, has them stored.
+
+    Args:
+        store: makes changes durable.
+        sessions: the runs in memory.
+    """
+
+    def __init__(self, store: Store, sessions: Sessions) -> None:
+        self._store = store
+        self._sessions = sessions
+
+    async def change(
+        self,
+        run_id: str,
+        work_out: Callable[[Session], Awaitable[Change[Answer]]],
+        *,
+        create: Callable[[], Awaitable[None]] | None = None,
+    ) -> Answer:
+        """Work out a change when the run's turn comes, store it, and return its answer.
+
+        Once the store has accepted the write it is carried through, even if the caller is cancelled.
+
+        Args:
+            run_id: the run.
+            work_out: gets the session in its turn; what it raises leaves the run as it was.
+            create: makes the run if there is none.
+
+        Raises:
+            RunNotFoundError: if there is no such run, and no `create`.
+            UnavailableError: if the store did not take the write.
+        """
+        for _ in range(_ROUNDS):
+            session = await self._turn(run_id, create)
+            change = await self._worked_out(session, work_out)
+            try:
+                await self._carry_out(session, change)
+            except VersionConflictError:
+                continue
+            return change.answer
+        raise StoreUnavailableError(f"other processes keep advancing run {run_id}; send it again later")
+
+    async def delete(self, run_id: str) -> None:
+        """Remove a run with its history.
+
+        Raises:
+            RunNotFoundError: if there is no such run.
+        """
+        session = await self._turn(run_id, None)
+        try:
+            await self._store.delete_run(session.run_pk)
+        finally:
+            # Also after a failure: whether it is still there is for the store to say.
+            self._sessions.forget(session)
+            self._sessions.release(session)
+
+    async def _turn(self, run_id: str, create: Callable[[], Awaitable[None]] | None) -> Session:
+        session = await self._sessions.turn(run_id)
+        if session is None and create is not None:
+            await create()
+            session = await self._sessions.turn(run_id)
+        if session is None:
+            raise RunNotFoundError(f"there is no run {run_id}; create it with PUT /runs/{run_id}")
+        return session
+
+    async def _worked_out(
+        self, session: Session, work_out: Callable[[Session], Awaitable[Change[Answer]]]
+    ) -> Change[Answer]:
+        try:
+            return await work_out(session)
+        except BaseException:
+            self._sessions.release(session)
+            raise
+
+    async def _carry_out(self, session: Session, change: Change[Answer]) -> None:
+        """Store the change; the turn ends when the write has, whoever still listens."""
+        if change.write is None:
+            self._sessions.release(session)
+            return
+        try:
+            written = self._store.append(change.write)
+        except BaseException:
+            self._sessions.release(session)
+            raise
+        written.add_done_callback(partial(self._settle, session, change.standing))
+        await asyncio.shield(written)
+
+    def _settle(self, session: Session, standing: Standing, written: asyncio.Future[None]) -> None:
+        if written.cancelled() or written.exception() is not None:
+            self._sessions.forget(session)
+        else:
+            session.standing = standing
+        self._sessions.release(session)

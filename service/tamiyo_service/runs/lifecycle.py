@@ -1,0 +1,239 @@
+"""A run's life besides its reports: begin, rewind, hold, end, vanish."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import orjson
+from pydantic import BaseModel
+from tamiyo_leyline import CommandOutcome, RunConfig, RunResult, RunStatus
+from tamiyo_leyline.api import ClientDecision, OutcomeReply, RewindReply, RewindRequest
+
+from tamiyo_service.clock import Clock, to_micros
+from tamiyo_service.errors import (
+    AttemptConflictError,
+    RunCompletedError,
+    RunExistsError,
+    RunNotFoundError,
+)
+from tamiyo_service.runs.change import Change
+from tamiyo_service.runs.creation import new_run
+from tamiyo_service.runs.deciding import snapshot
+from tamiyo_service.runs.desk import Desk
+from tamiyo_service.runs.engines import Engines
+from tamiyo_service.runs.reports import Reports
+from tamiyo_service.runs.session import Session, Standing
+from tamiyo_service.runs.timeline import kept_up_to
+from tamiyo_service.store.protocol import Store
+from tamiyo_service.store.rows import ClientDecisionRow, Entry, InputKind, Rewind, RunRow, StatusRow, Write
+
+
+class Lifecycle:
+    """Changes runs durably; every method may raise `UnavailableError` and then has changed nothing.
+
+    Args:
+        store: makes changes durable.
+        engines: where engines are shared.
+        desk: where changes are handed in.
+        clock: tells when something happens.
+    """
+
+    def __init__(self, store: Store, engines: Engines, desk: Desk, clock: Clock) -> None:
+        self._store = store
+        self._engines = engines
+        self._desk = desk
+        self._clock = clock
+        self._reports = Reports(store.report, clock)
+
+    async def create(self, run_id: str, config: RunConfig) -> tuple[RunRow, bool]:
+        """The run, and whether this call created it.
+
+        Raises:
+            RunExistsError: if it exists with another configuration.
+            NoArtifactError, InvalidConfigError: if its policy cannot be had.
+        """
+        self._engines.of(config)
+        run, created = await self._store.create_run(new_run(run_id, config, self._clock()))
+        if not created:
+            _require_same(run, config)
+        return run, created
+
+    async def rewind(self, run_id: str, request: RewindRequest) -> RewindReply:
+        """Open the next attempt with the state after an earlier epoch; repeating it answers the same.
+
+        Raises:
+            RunNotFoundError: if there is no such run.
+            AttemptConflictError: if the attempt is not the next one, and was not opened like this.
+        """
+        return await self._desk.change(run_id, partial(self._rewound, request))
+
+    async def hold(self, run_id: str, reason: str) -> None:
+        """Let a run only wait from now on; a new reason replaces the old one.
+
+        Raises:
+            RunNotFoundError, RunCompletedError
+        """
+        await self._desk.change(run_id, partial(self._held, reason))
+
+    async def release(self, run_id: str) -> None:
+        """End a hold, if there is one.
+
+        Raises:
+            RunNotFoundError, RunCompletedError
+        """
+        await self._desk.change(run_id, partial(self._held, None))
+
+    async def complete(self, run_id: str, result: RunResult) -> None:
+        """Close a run; closing it again with the same result changes nothing.
+
+        Raises:
+            RunNotFoundError: if there is no such run.
+            RunCompletedError: if it was closed with another result.
+        """
+        await self._desk.change(run_id, partial(self._completed, result))
+
+    async def outcome(self, run_id: str, outcome: CommandOutcome) -> OutcomeReply:
+        """Note what became of a command; it takes effect with the run's next report.
+
+        Raises:
+            RunNotFoundError, RunCompletedError
+            UnknownCommandError: if the run never issued the command.
+        """
+        return await self._desk.change(run_id, partial(self._noted, outcome))
+
+    async def delete(self, run_id: str) -> None:
+        """Remove a run with its history.
+
+        Raises:
+            RunNotFoundError: if there is no such run.
+        """
+        await self._desk.delete(run_id)
+
+    async def client_decisions(self, run_id: str, decisions: Sequence[ClientDecision]) -> int:
+        """Record what a trainer did for itself; the number of decisions that were new.
+
+        Raises:
+            RunNotFoundError: if there is no such run.
+        """
+        run = await self._store.run(run_id)
+        if run is None:
+            raise RunNotFoundError(f"there is no run {run_id}; create it with PUT /runs/{run_id}")
+        at = to_micros(self._clock())
+        rows = [
+            ClientDecisionRow(run.run_pk, d.attempt, d.epoch, at, d.model_dump_json(exclude_none=True))
+            for d in decisions
+        ]
+        return await self._store.add_client_decisions(rows)
+
+    async def _rewound(self, request: RewindRequest, session: Session) -> Change[RewindReply]:
+        standing = session.standing
+        rewinds = (await self._store.rewinds([session.run_pk])).get(session.run_pk, ())
+        if request.attempt <= standing.attempt:
+            return Change(standing, None, _repeated(session, request, rewinds))
+        if request.attempt != standing.attempt + 1:
+            raise AttemptConflictError(
+                f"the next attempt is {standing.attempt + 1}, not {request.attempt}", field="attempt"
+            )
+        kept = await kept_up_to(self._store, session.run_pk, request.to_epoch, standing.attempt, rewinds)
+        engine = session.engine
+        state = engine.initial() if kept is None else engine.restore(orjson.loads(kept.state))
+        resumed = None if kept is None else kept.epoch
+        after = Standing(state, request.attempt, standing.seq + 1, standing.hold)
+        payload = {"to_epoch": request.to_epoch, "resumed_epoch": resumed}
+        entry = self._entry(session, after, InputKind.REWIND, orjson.dumps(payload).decode())
+        status = _status(session, after) if standing.result is not None else None
+        return Change(after, Write((entry,), status=status), _rewind_reply(session, request.attempt, resumed))
+
+    async def _held(self, reason: str | None, session: Session) -> Change[None]:
+        standing = session.standing
+        _require_open(session)
+        if standing.hold == reason:
+            return Change(standing, None, None)
+        after = standing._replace(seq=standing.seq + 1, hold=reason)
+        kind = InputKind.RELEASE if reason is None else InputKind.HOLD
+        entry = self._entry(session, after, kind, orjson.dumps({"reason": reason}).decode())
+        return Change(after, Write((entry,), status=_status(session, after)), None)
+
+    async def _completed(self, result: RunResult, session: Session) -> Change[None]:
+        standing = session.standing
+        if standing.result == result:
+            return Change(standing, None, None)
+        _require_open(session)
+        after = standing._replace(seq=standing.seq + 1, result=result.value)
+        entry = self._entry(session, after, InputKind.COMPLETE, orjson.dumps({"result": result}).decode())
+        return Change(after, Write((entry,), status=_status(session, after)), None)
+
+    async def _noted(self, outcome: CommandOutcome, session: Session) -> Change[OutcomeReply]:
+        standing = session.standing
+        reply = OutcomeReply(run_id=session.run_id, command_id=outcome.command_id, status=outcome.status)
+        _require_open(session)
+        await self._reports.require_issued(session, [outcome.command_id])
+        state = session.engine.queue_outcome(standing.state, outcome)
+        if state == standing.state:
+            return Change(standing, None, reply)
+        after = standing._replace(state=state, seq=standing.seq + 1)
+        entry = self._entry(session, after, InputKind.OUTCOME, _json(outcome))
+        return Change(after, Write((entry,)), reply)
+
+    def _entry(self, session: Session, after: Standing, kind: InputKind, payload: str) -> Entry:
+        return Entry(
+            run_pk=session.run_pk,
+            seq=after.seq,
+            kind=kind,
+            attempt=after.attempt,
+            epoch=None,
+            at=to_micros(self._clock()),
+            action=None,
+            risk=None,
+            policy=None,
+            backfill=False,
+            hold=after.hold,
+            warnings=None,
+            events=None,
+            payload=payload,
+            reply=None,
+            state=snapshot(session.engine, after.state),
+        )
+
+
+def _json(schema: BaseModel) -> str:
+    return schema.model_dump_json(exclude_none=True)
+
+
+def _status(session: Session, after: Standing) -> StatusRow:
+    status = RunStatus.HELD if after.hold is not None else RunStatus.ACTIVE
+    return StatusRow(session.run_pk, RunStatus.COMPLETED if after.result else status, after.result)
+
+
+def _rewind_reply(session: Session, attempt: int, resumed_epoch: int | None) -> RewindReply:
+    return RewindReply(run_id=session.run_id, attempt=attempt, resumed_epoch=resumed_epoch)
+
+
+def _repeated(session: Session, request: RewindRequest, rewinds: Sequence[Rewind]) -> RewindReply:
+    to_epoch = -1 if request.to_epoch is None else request.to_epoch
+    for rewind in rewinds:
+        if (rewind.attempt, rewind.to_epoch) == (request.attempt, to_epoch):
+            return _rewind_reply(session, rewind.attempt, rewind.resumed_epoch)
+    raise AttemptConflictError(
+        f"attempt {request.attempt} is open already and did not begin after epoch {request.to_epoch}; "
+        f"the next attempt is {session.standing.attempt + 1}",
+        field="attempt",
+    )
+
+
+def _require_open(session: Session) -> None:
+    result = session.standing.result
+    if result is not None:
+        raise RunCompletedError(f"run {session.run_id} is completed ({result}); rewind it to reopen it")
+
+
+def _require_same(run: RunRow, config: RunConfig) -> None:
+    stored, sent = orjson.loads(run.config), orjson.loads(config.model_dump_json())
+    different = [name for name in sent if sent[name] != stored.get(name)]
+    if different:
+        raise RunExistsError(
+            f"run {run.run_id} exists with another {', '.join(different)}; "
+            "send the configuration it was created with, or choose another id",
+            field=different[0],
+        )

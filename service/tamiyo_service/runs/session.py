@@ -1,0 +1,176 @@
+"""Sessions: what the service keeps in memory of the runs that report.
+
+A session's standing is an immutable value. It is replaced only after the store has made the new one durable,
+so a failed write changes nothing; and any session can be dropped while idle, because the store has it all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from functools import partial
+from itertools import islice
+from typing import NamedTuple
+
+import orjson
+from tamiyo_core import Engine, RunState
+from tamiyo_leyline import RunConfig
+
+from tamiyo_service.runs.engines import Engines
+from tamiyo_service.store.protocol import Store
+from tamiyo_service.store.rows import Entry, RunRow
+
+
+class Last(NamedTuple):
+    """The last report with its reply, so that repeating it needs no read."""
+
+    epoch: int
+    payload: str
+    reply: str
+
+
+class Standing(NamedTuple):
+    """Where a run stands after its last numbered input."""
+
+    state: RunState
+    attempt: int = 0
+    seq: int = 0
+    hold: str | None = None
+    result: str | None = None
+    last: Last | None = None
+    """Of the last report, if that was the last input."""
+
+    @property
+    def last_epoch(self) -> int | None:
+        """Last epoch observed in the current attempt."""
+        return self.state.tracker.epoch
+
+
+class Session:
+    """A run in memory. Use it only between `Sessions.turn` and `Sessions.release`."""
+
+    __slots__ = ("engine", "gone", "lock", "run_id", "run_pk", "standing", "users")
+
+    def __init__(self, run_pk: int, run_id: str, engine: Engine, standing: Standing) -> None:
+        self.run_pk = run_pk
+        self.run_id = run_id
+        self.engine = engine
+        self.standing = standing
+        self.lock: asyncio.Lock | None = None
+        self.users = 0
+        """Requests that hold or await the turn: a session in use is never evicted."""
+        self.gone = False
+        """Whether the run must be looked up again: deleted, or its last write failed."""
+
+
+class Sessions:
+    """The runs in memory, the least recently used leaving first.
+
+    Args:
+        store: where runs are read from.
+        engines: where engines are shared.
+        limit: idle runs kept.
+    """
+
+    def __init__(self, store: Store, engines: Engines, limit: int) -> None:
+        self._store = store
+        self._engines = engines
+        self._limit = limit
+        self._cached: OrderedDict[str, Session] = OrderedDict()
+        self._loading: dict[str, asyncio.Future[Session | None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._cached)
+
+    async def turn(self, run_id: str) -> Session | None:
+        """The run's session once it is the caller's turn; None if there is no such run.
+
+        End the turn with `release`.
+        """
+        while True:
+            session = self._cached.get(run_id)
+            if session is None:
+                loaded = await self._load(run_id)
+                if loaded is None:
+                    return None
+                # Others may have used, or have had to evict, what was loaded for all of us.
+                session = self._cached.setdefault(run_id, loaded)
+            self._cached.move_to_end(run_id)
+            await self._take(session)
+            if not session.gone:
+                return session
+            self.release(session)
+
+    def release(self, session: Session) -> None:
+        """End a turn: the next in line goes on."""
+        assert session.lock is not None
+        session.lock.release()
+        self._leave(session)
+
+    def forget(self, session: Session) -> None:
+        """Drop a session whose standing no longer holds: the next turn reads it again."""
+        session.gone = True
+        self._cached.pop(session.run_id, None)
+
+    async def _take(self, session: Session) -> None:
+        session.users += 1
+        if session.lock is None:
+            session.lock = asyncio.Lock()
+        try:
+            await session.lock.acquire()
+        except asyncio.CancelledError:
+            self._leave(session)
+            raise
+
+    def _leave(self, session: Session) -> None:
+        session.users -= 1
+        if session.users == 0:
+            session.lock = None
+
+    async def _load(self, run_id: str) -> Session | None:
+        """Read a run into the cache, once for all who ask at the same time."""
+        loading = self._loading.get(run_id)
+        if loading is None:
+            loading = asyncio.ensure_future(self._read(run_id))
+            self._loading[run_id] = loading
+            loading.add_done_callback(partial(self._loaded, run_id))
+        return await asyncio.shield(loading)
+
+    def _loaded(self, run_id: str, loading: asyncio.Future[Session | None]) -> None:
+        del self._loading[run_id]
+        if not loading.cancelled():
+            # Those who waited have the error; if all of them left, nobody needs it.
+            loading.exception()
+
+    async def _read(self, run_id: str) -> Session | None:
+        row = await self._store.run(run_id)
+        if row is None:
+            return None
+        entry = await self._store.last_entry(row.run_pk)
+        self._make_room()
+        return self._cached.setdefault(run_id, self._session(row, entry))
+
+    def _session(self, row: RunRow, entry: Entry | None) -> Session:
+        engine = self._engines.of(RunConfig.model_validate_json(row.config))
+        return Session(row.run_pk, row.run_id, engine, standing_of(engine, row, entry))
+
+    def _make_room(self) -> None:
+        """Evict idle sessions until one more fits, or only sessions in use are left."""
+        surplus = len(self._cached) + 1 - self._limit
+        idle = (run_id for run_id, session in self._cached.items() if session.users == 0)
+        for run_id in list(islice(idle, max(surplus, 0))):
+            del self._cached[run_id]
+
+
+def standing_of(engine: Engine, row: RunRow, entry: Entry | None) -> Standing:
+    """The standing of a run whose latest input is `entry`."""
+    if entry is None:
+        return Standing(engine.initial())
+    state = engine.restore(orjson.loads(entry.state))
+    return Standing(state, entry.attempt, entry.seq, entry.hold, row.result, _last(entry))
+
+
+def _last(entry: Entry) -> Last | None:
+    if entry.epoch is None or entry.reply is None:
+        return None
+    return Last(entry.epoch, entry.payload, entry.reply)

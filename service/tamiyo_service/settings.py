@@ -1,0 +1,48 @@
+"""Settings of the service, read from the environment (prefix ``TAMIYO_``) or given as arguments."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Everything an operator may choose; immutable."""
+
+    model_config = SettingsConfigDict(env_prefix="TAMIYO_", frozen=True, extra="forbid")
+
+    database_url: str = Field(
+        "sqlite:///tamiyo.db",
+        description="Where runs and decisions are kept, as an SQLAlchemy URL; a relative SQLite path starts "
+        "at the working directory.",
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on. Beyond loopback `auth` must be set.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        8000, description="Port to listen on; 0 picks a free one."
+    )
+    auth: Literal["off"] | None = Field(
+        None, description="`off` allows listening beyond loopback without authentication, by name."
+    )
+    auto_create: bool = Field(
+        True, description="Whether a report of an unknown run creates it with the default configuration."
+    )
+    cached_runs: Annotated[int, Field(ge=1)] = Field(
+        10_000, description="Runs kept in memory; the others are read again on their next report."
+    )
+    write_queue: Annotated[int, Field(ge=1)] = Field(
+        10_000, description="Writes that may wait for the disk; beyond it requests get 503 overloaded."
+    )
+    stall_seconds: Annotated[float, Field(gt=0)] = Field(
+        5.0, description="How long a write may take before /readyz answers 503."
+    )
+    shutdown_seconds: Annotated[int, Field(ge=1)] = Field(
+        5, description="How long a stopping service waits for requests it has accepted."
+    )
+    keep_alive_seconds: Annotated[int, Field(ge=1)] = Field(
+        75, description="How long an idle connection stays open."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log entry written to standard error."
+    )

@@ -1,0 +1,7 @@
+"""Stores: where runs and their numbered inputs are kept."""
+
+from tamiyo_service.store.memory import MemoryStore
+from tamiyo_service.store.protocol import Store
+from tamiyo_service.store.sql import SqlStore
+
+__all__ = ["MemoryStore", "SqlStore", "Store"]

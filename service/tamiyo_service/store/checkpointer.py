@@ -1,0 +1,73 @@
+"""Keeps the write-ahead log short without standing in the way of the writes.
+
+A thread copies the log into the database while the writer goes on. What the writer adds meanwhile keeps the
+log from starting over, so once the log is long the writer itself copies that last bit between two groups.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+import structlog
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from tamiyo_service.store.dialect import Database, checkpoint
+
+ENTRIES_BETWEEN: Final = 4_000
+"""Entries written between two copies."""
+LONG_LOG_PAGES: Final = 16_384
+"""From this many pages on (64 MiB) the writer helps, so that the log can start over."""
+
+_LOG: Final = structlog.get_logger(__name__)
+
+
+class Checkpointer:
+    """Copies a database's write-ahead log on a thread of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._due = threading.Event()
+        self._long = threading.Event()
+        self._stopping = False
+        self._written = 0
+        self._thread = threading.Thread(target=self._run, name="tamiyo-checkpointer", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def wrote(self, connection: Connection, entries: int) -> None:
+        """Tell of a finished transaction; called by the writer, in its thread."""
+        self._written += entries
+        if self._written >= ENTRIES_BETWEEN:
+            self._written = 0
+            self._due.set()
+        if self._long.is_set():
+            self._long.clear()
+            self._copy(connection)
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self._stopping = True
+        self._due.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while self._due.wait():
+            self._due.clear()
+            if self._stopping:
+                return
+            self._copy(None)
+
+    def _copy(self, connection: Connection | None) -> None:
+        try:
+            pages = self._database.checkpoint() if connection is None else checkpoint(connection)
+        except SQLAlchemyError as error:
+            # The log only grows meanwhile; writes tell their callers themselves when the disk is at its end.
+            _LOG.warning("checkpoint_failed", error=str(error))
+            return
+        if connection is None and pages >= LONG_LOG_PAGES:
+            self._long.set()

@@ -1,0 +1,130 @@
+"""The one place that knows databases apart: how to connect, begin, and write many rows at once."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, insert, make_url
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import NullPool, QueuePool
+
+READ_CONNECTIONS: Final = 4
+_BUSY_SECONDS: Final = 5.0
+_CHUNK_ROWS: Final = 32
+"""Rows in one INSERT: few statements for the driver to remember, far below SQLite's limit of parameters."""
+_PRAGMAS: Final = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    # The store checkpoints on a thread of its own, off the way of the writes.
+    "PRAGMA wal_autocheckpoint=0",
+)
+
+
+class DatabaseUrlError(ValueError):
+    """The database URL cannot be used; the message says what would be right."""
+
+
+class Database:
+    """Engines for one database: `writer` has a single connection, `readers` a few.
+
+    Args:
+        url: an SQLAlchemy URL naming an SQLite file.
+
+    Raises:
+        DatabaseUrlError: if the URL is malformed or names another kind of database.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url: Final = _sqlite_url(url)
+        self.path: Final = Path(self.url.database or "")
+        self.writer: Final = _engine(self.url, connections=1)
+        event.listen(self.writer, "begin", _begin_immediate)
+        self.readers: Final = _engine(self.url, connections=READ_CONNECTIONS)
+
+    def dispose(self) -> None:
+        """Close every connection."""
+        self.readers.dispose()
+        self.writer.dispose()
+
+    def checkpoint(self) -> int:
+        """Copy the write-ahead log into the database, as far as no reader is in the way.
+
+        Uses a connection of its own and never blocks the writer.
+
+        Returns:
+            Pages in the log.
+        """
+        engine = _engine(self.url, connections=0)
+        with engine.connect() as connection:
+            return checkpoint(connection)
+
+
+def checkpoint(connection: Connection) -> int:
+    """Copy the write-ahead log into the database through this connection; the pages in the log."""
+    _busy, pages, _copied = connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
+    return int(pages)
+
+
+def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows, each in the order of the table's columns after its id.
+
+    Many rows go into one statement: the driver gives up the interpreter once for all of them.
+    """
+    for start in range(0, len(rows), _CHUNK_ROWS):
+        chunk = rows[start : start + _CHUNK_ROWS]
+        statement = _insert_statement(connection.dialect.name, table, len(chunk))
+        connection.exec_driver_sql(statement, tuple(itertools.chain.from_iterable(chunk)))
+
+
+def insert_if_absent(table: Table) -> Insert:
+    """An INSERT that leaves an existing row of the same unique key as it is."""
+    return sqlite.insert(table).on_conflict_do_nothing()
+
+
+@lru_cache(maxsize=4 * _CHUNK_ROWS)
+def _insert_statement(dialect: str, table: Table, count: int) -> str:
+    engine = create_engine(f"{dialect}://")
+    columns = [column for column in table.columns if column.name != "id"]
+    row = dict.fromkeys(columns)
+    return str(insert(table).values([row] * count).compile(engine))
+
+
+def _engine(url: URL, *, connections: int) -> Engine:
+    pool: dict[str, Any] = {"poolclass": NullPool}
+    if connections:
+        pool = {"poolclass": QueuePool, "pool_size": connections, "max_overflow": 0}
+    arguments = {"timeout": _BUSY_SECONDS, "check_same_thread": False}
+    engine = create_engine(url, connect_args=arguments, **pool)
+    event.listen(engine, "connect", _prepare)
+    return engine
+
+
+def _prepare(connection: sqlite3.Connection, _record: object) -> None:
+    # Without this the driver begins transactions by itself, and too late for IMMEDIATE.
+    connection.isolation_level = None
+    for pragma in _PRAGMAS:
+        connection.execute(pragma)
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _sqlite_url(text: str) -> URL:
+    try:
+        url = make_url(text)
+    except ArgumentError as error:
+        raise DatabaseUrlError(f"{text!r} is no database URL; write sqlite:///tamiyo.db") from error
+    if url.get_backend_name() != "sqlite":
+        raise DatabaseUrlError(f"databases of kind {url.get_backend_name()!r} are not supported; use sqlite")
+    if not url.database or url.database == ":memory:":
+        raise DatabaseUrlError("name a file, such as sqlite:///tamiyo.db: memory is not durable")
+    return url

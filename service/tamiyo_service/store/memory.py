@@ -1,0 +1,214 @@
+"""A store in memory: for tests and for a service that may forget. It passes the suite of every store."""
+# ruff: noqa: D102 - the methods are described once, by Store
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from tamiyo_leyline import RunStatus
+
+from tamiyo_service.errors import VersionConflictError
+from tamiyo_service.store.rows import (
+    ClientDecisionRow,
+    DecisionFilter,
+    DecisionKey,
+    DecisionRow,
+    Entry,
+    InputKind,
+    NewRun,
+    OutcomeRow,
+    Overview,
+    Rewind,
+    RunFilter,
+    RunRow,
+    Write,
+    rewind_of,
+)
+
+
+class MemoryStore:
+    """Keeps runs in dictionaries. See `Store` for the methods."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, RunRow] = {}
+        self._labels: dict[int, tuple[tuple[str, str], ...]] = {}
+        self._entries: dict[int, list[Entry]] = {}
+        self._journal: list[Entry] = []
+        self._outcomes: dict[DecisionKey, tuple[OutcomeRow, ...]] = {}
+        self._client_decisions: dict[DecisionKey, ClientDecisionRow] = {}
+        self._created = 0
+
+    async def open(self) -> None:
+        return
+
+    async def close(self) -> None:
+        return
+
+    async def check(self) -> None:
+        return
+
+    def write_age(self) -> float:
+        return 0.0
+
+    def append(self, write: Write) -> asyncio.Future[None]:
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        try:
+            self._append(write)
+        except VersionConflictError as error:
+            written.set_exception(error)
+        else:
+            written.set_result(None)
+        return written
+
+    async def create_run(self, run: NewRun) -> tuple[RunRow, bool]:
+        if run.run_id in self._runs:
+            return self._runs[run.run_id], False
+        self._created += 1
+        row = RunRow(self._created, run.run_id, run.config, run.rules_version, run.policy, run.created_at)
+        self._runs[run.run_id] = row
+        self._labels[row.run_pk] = run.labels
+        self._entries[row.run_pk] = []
+        return row, True
+
+    async def delete_run(self, run_pk: int) -> None:
+        self._runs = {key: row for key, row in self._runs.items() if row.run_pk != run_pk}
+        self._entries.pop(run_pk, None)
+        self._labels.pop(run_pk, None)
+        self._journal = [entry for entry in self._journal if entry.run_pk != run_pk]
+        self._outcomes = {key: rows for key, rows in self._outcomes.items() if key.run_pk != run_pk}
+        self._client_decisions = {
+            key: row for key, row in self._client_decisions.items() if key.run_pk != run_pk
+        }
+
+    async def run(self, run_id: str) -> RunRow | None:
+        return self._runs.get(run_id)
+
+    async def last_entry(self, run_pk: int) -> Entry | None:
+        return next(reversed(self._of(run_pk)), None)
+
+    async def entry_before(self, run_pk: int, seq: int) -> Entry | None:
+        return next((entry for entry in self._of(run_pk) if entry.seq == seq - 1), None)
+
+    async def report(self, key: DecisionKey) -> Entry | None:
+        found = (e for e in self._of(key.run_pk) if (e.attempt, e.epoch) == (key.attempt, key.epoch))
+        return next(found, None)
+
+    async def latest_report(self, run_pk: int, epoch: int) -> Entry | None:
+        found = [entry for entry in self._of(run_pk) if entry.epoch == epoch]
+        return max(found, key=lambda entry: entry.attempt, default=None)
+
+    async def report_up_to(self, run_pk: int, attempt: int, epoch: int) -> Entry | None:
+        reports = [e for e in self._of(run_pk) if e.attempt == attempt and e.epoch is not None]
+        return next((e for e in reversed(reports) if e.epoch is not None and e.epoch <= epoch), None)
+
+    async def rewinds(self, run_pks: Sequence[int]) -> dict[int, tuple[Rewind, ...]]:
+        found = {
+            run_pk: tuple(
+                rewind_of(entry.attempt, entry.payload)
+                for entry in self._of(run_pk)
+                if entry.kind is InputKind.REWIND
+            )
+            for run_pk in run_pks
+        }
+        return {run_pk: rewinds for run_pk, rewinds in found.items() if rewinds}
+
+    async def decisions(self, wanted: DecisionFilter, limit: int) -> list[DecisionRow]:
+        names = {row.run_pk: row.run_id for row in self._runs.values()}
+        rows = [
+            DecisionRow(position, names[entry.run_pk], entry)
+            for position, entry in self._positions(wanted)
+            if _wants(wanted, entry)
+        ]
+        rows.sort(key=lambda row: row.position, reverse=not wanted.ascending)
+        if wanted.after is not None:
+            after, sign = wanted.after, 1 if wanted.ascending else -1
+            rows = [row for row in rows if sign * (row.position - after) > 0]
+        return rows[:limit]
+
+    async def outcomes(self, keys: Sequence[DecisionKey]) -> dict[DecisionKey, tuple[OutcomeRow, ...]]:
+        return {key: self._outcomes[key] for key in keys if key in self._outcomes}
+
+    async def runs(self, wanted: RunFilter, limit: int) -> list[RunRow]:
+        rows = sorted(self._runs.values(), key=lambda row: -row.run_pk)
+        return [row for row in rows if self._wants_run(wanted, row)][:limit]
+
+    async def overviews(self, run_pks: Sequence[int]) -> dict[int, Overview]:
+        return {run_pk: self._overview(run_pk) for run_pk in run_pks}
+
+    async def add_client_decisions(self, rows: Sequence[ClientDecisionRow]) -> int:
+        known = len(self._client_decisions)
+        for row in rows:
+            self._client_decisions.setdefault(DecisionKey(row.run_pk, row.attempt, row.epoch), row)
+        return len(self._client_decisions) - known
+
+    def _append(self, write: Write) -> None:
+        for entry in write.entries:
+            if self._taken(entry):
+                raise VersionConflictError(f"input {entry.seq} of the run exists")
+        for entry in write.entries:
+            self._entries[entry.run_pk].append(entry)
+            self._journal.append(entry)
+        for outcome in write.outcomes:
+            key = DecisionKey(outcome.run_pk, outcome.attempt, outcome.epoch)
+            self._outcomes[key] = (*self._outcomes.get(key, ()), outcome)
+        if write.status is not None:
+            self._set_status(write.status.run_pk, write.status.status, write.status.result)
+
+    def _taken(self, entry: Entry) -> bool:
+        entries = self._entries.get(entry.run_pk)
+        return entries is None or any(
+            other.seq == entry.seq
+            or (entry.epoch is not None and (other.epoch, other.attempt) == (entry.epoch, entry.attempt))
+            for other in entries
+        )
+
+    def _set_status(self, run_pk: int, status: RunStatus, result: str | None) -> None:
+        row = next(row for row in self._runs.values() if row.run_pk == run_pk)
+        self._runs[row.run_id] = row._replace(status=status, result=result)
+
+    def _overview(self, run_pk: int) -> Overview:
+        entries = self._of(run_pk)
+        reports = [entry for entry in entries if entry.epoch is not None]
+        counts = Counter(sorted(entry.action or "" for entry in reports))
+        last_report_at = reports[-1].at if reports else None
+        return Overview(entries[-1] if entries else None, last_report_at, dict(counts))
+
+    def _of(self, run_pk: int) -> list[Entry]:
+        return self._entries.get(run_pk, [])
+
+    def _positions(self, wanted: DecisionFilter) -> Iterator[tuple[int, Entry]]:
+        if wanted.run_pk is None:
+            return iter(enumerate(self._journal, 1))
+        return ((entry.seq, entry) for entry in self._of(wanted.run_pk))
+
+    def _wants_run(self, wanted: RunFilter, row: RunRow) -> bool:
+        reports = [entry.at for entry in self._of(row.run_pk) if entry.epoch is not None]
+        last_sign = reports[-1] if reports else row.created_at
+        return (
+            all(label in self._labels[row.run_pk] for label in wanted.labels)
+            and wanted.policy in (None, row.policy)
+            and wanted.status in (None, row.status)
+            and (wanted.silent_since is None or last_sign <= wanted.silent_since)
+            and (wanted.before is None or row.run_pk < wanted.before)
+        )
+
+
+def _wants(wanted: DecisionFilter, entry: Entry) -> bool:
+    if entry.epoch is None or not _wants_action(wanted, entry.action or ""):
+        return False
+    return (
+        (wanted.since_epoch is None or entry.epoch >= wanted.since_epoch)
+        and (wanted.until_epoch is None or entry.epoch <= wanted.until_epoch)
+        and wanted.policy in (None, entry.policy)
+        and wanted.risk in (None, entry.risk)
+        and (wanted.since is None or entry.at >= wanted.since)
+        and (wanted.until is None or entry.at < wanted.until)
+    )
+
+
+def _wants_action(wanted: DecisionFilter, action: str) -> bool:
+    if not wanted.actions and not wanted.germinate:
+        return True
+    return action in wanted.actions or (wanted.germinate and action.startswith("GERMINATE_"))

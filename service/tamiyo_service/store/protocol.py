@@ -1,0 +1,93 @@
+"""What the service asks of a store; one test suite holds every implementation to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from tamiyo_service.store.rows import (
+    ClientDecisionRow,
+    DecisionFilter,
+    DecisionKey,
+    DecisionRow,
+    Entry,
+    NewRun,
+    OutcomeRow,
+    Overview,
+    Rewind,
+    RunFilter,
+    RunRow,
+    Write,
+)
+
+
+class Store(Protocol):
+    """Keeps runs and their numbered inputs.
+
+    Every method may raise `StoreUnavailableError`: nothing was changed, the same call may succeed later.
+    """
+
+    async def open(self) -> None:
+        """Make the store ready: bring its schema up to date, start its threads."""
+
+    async def close(self) -> None:
+        """Finish every accepted write, then release what `open` took."""
+
+    async def check(self) -> None:
+        """Return if the store answers."""
+
+    def write_age(self) -> float:
+        """Seconds since the oldest unfinished write began; 0.0 when none is under way."""
+
+    def append(self, write: Write) -> asyncio.Future[None]:
+        """Append entries; the future resolves when all of them are durable.
+
+        Cancelling the future does not cancel the write.
+
+        Raises:
+            OverloadedError: if too many writes wait already.
+            VersionConflictError: (from the future) if an entry's number or epoch is taken.
+        """
+
+    async def create_run(self, run: NewRun) -> tuple[RunRow, bool]:
+        """The run of that id, and whether this call created it; an existing one is left as it is."""
+
+    async def delete_run(self, run_pk: int) -> None:
+        """Remove a run with everything that belongs to it."""
+
+    async def run(self, run_id: str) -> RunRow | None:
+        """The run of that id."""
+
+    async def last_entry(self, run_pk: int) -> Entry | None:
+        """The run's latest input."""
+
+    async def entry_before(self, run_pk: int, seq: int) -> Entry | None:
+        """The input just before number `seq`."""
+
+    async def report(self, key: DecisionKey) -> Entry | None:
+        """The report of one epoch of one attempt."""
+
+    async def latest_report(self, run_pk: int, epoch: int) -> Entry | None:
+        """The report of that epoch in the latest attempt that has it."""
+
+    async def report_up_to(self, run_pk: int, attempt: int, epoch: int) -> Entry | None:
+        """The last report of an attempt whose epoch is at most `epoch`."""
+
+    async def rewinds(self, run_pks: Sequence[int]) -> dict[int, tuple[Rewind, ...]]:
+        """The rewinds of these runs by run, in order of the attempts; runs without any are absent."""
+
+    async def decisions(self, wanted: DecisionFilter, limit: int) -> list[DecisionRow]:
+        """Decisions in the order of their ids."""
+
+    async def outcomes(self, keys: Sequence[DecisionKey]) -> dict[DecisionKey, tuple[OutcomeRow, ...]]:
+        """What became of the commands of these decisions; decisions without outcomes are absent."""
+
+    async def runs(self, wanted: RunFilter, limit: int) -> list[RunRow]:
+        """Runs, the newest first."""
+
+    async def overviews(self, run_pks: Sequence[int]) -> dict[int, Overview]:
+        """What each of these runs has done so far."""
+
+    async def add_client_decisions(self, rows: Sequence[ClientDecisionRow]) -> int:
+        """Record what is new; the number of rows that were."""

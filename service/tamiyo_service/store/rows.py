@@ -1,0 +1,212 @@
+"""What a store keeps, as plain immutable rows. Moments are microseconds since 1970, UTC."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from tamiyo_leyline import RunStatus
+
+
+class InputKind(StrEnum):
+    """The kinds of numbered input of a run."""
+
+    REPORT = "report"
+    OUTCOME = "outcome"
+    HOLD = "hold"
+    RELEASE = "release"
+    REWIND = "rewind"
+    COMPLETE = "complete"
+
+
+class RunRow(NamedTuple):
+    """A run as created; only `status` and `result` ever change, and never with a report."""
+
+    run_pk: int
+    run_id: str
+    config: str
+    """RunConfig as JSON, defaults filled in."""
+    rules_version: str
+    policy: str
+    created_at: int
+    status: RunStatus = RunStatus.ACTIVE
+    result: str | None = None
+
+
+class Entry(NamedTuple):
+    """One numbered input of a run, with what it led to. Entries are only ever appended.
+
+    The order of the fields is the order of the journal's columns after its id.
+    """
+
+    run_pk: int
+    seq: int
+    """1, 2, 3 … within the run: the run's version."""
+    kind: InputKind
+    attempt: int
+    """The attempt it belongs to; for a rewind the one it opens."""
+    epoch: int | None
+    """The epoch reported; None for inputs that are no reports."""
+    at: int
+    action: str | None
+    """The first action of the decision; None for inputs that are no reports."""
+    risk: int | None
+    """The highest risk of its commands."""
+    policy: str | None
+    backfill: bool
+    hold: str | None
+    """The operator's hold in force with and after it."""
+    warnings: str | None
+    """JSON list; None: none."""
+    events: str | None
+    """JSON list of telemetry events; None: none."""
+    payload: str
+    """The validated input as JSON."""
+    reply: str | None
+    """The exact reply to a report."""
+    state: str
+    """Snapshot of the run's state after it, as JSON."""
+
+
+class OutcomeRow(NamedTuple):
+    """What became known of a command, and in which report."""
+
+    run_pk: int
+    attempt: int
+    epoch: int
+    """Attempt and epoch of the decision that issued the command."""
+    command_id: str
+    status: str
+    known_epoch: int
+    detail: str
+
+
+class StatusRow(NamedTuple):
+    """A change of a run's status."""
+
+    run_pk: int
+    status: RunStatus
+    result: str | None
+
+
+class Write(NamedTuple):
+    """What one request appends: all of it or nothing."""
+
+    entries: tuple[Entry, ...]
+    outcomes: tuple[OutcomeRow, ...] = ()
+    status: StatusRow | None = None
+
+
+class NewRun(NamedTuple):
+    """A run to create."""
+
+    run_id: str
+    config: str
+    rules_version: str
+    policy: str
+    created_at: int
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+class Rewind(NamedTuple):
+    """A rewind of a run."""
+
+    attempt: int
+    """The attempt it opened."""
+    to_epoch: int
+    """Last epoch it kept; −1: none."""
+    resumed_epoch: int | None
+
+
+def rewind_of(attempt: int, payload: str) -> Rewind:
+    """The rewind that an entry's payload describes."""
+    data = json.loads(payload)
+    to_epoch = data["to_epoch"]
+    return Rewind(attempt, -1 if to_epoch is None else to_epoch, data["resumed_epoch"])
+
+
+class Overview(NamedTuple):
+    """What a run has done so far."""
+
+    last: Entry | None
+    """Its latest input."""
+    last_report_at: int | None
+    counts: dict[str, int]
+    """Decisions by action."""
+
+
+class DecisionRow(NamedTuple):
+    """A report's entry as the history lists it."""
+
+    position: int
+    """Where it stands in the list: its number within one run's list, its id in the list over all runs."""
+    run_id: str
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class DecisionFilter:
+    """Which decisions to list. None stands for any.
+
+    Attributes:
+        run_pk: of one run only.
+        actions: exact names of actions.
+        germinate: whether every GERMINATE_… matches besides `actions`.
+        since_epoch, until_epoch: both included.
+        policy: name.
+        risk: the highest risk of the commands.
+        since, until: moments, `until` excluded.
+        ascending: oldest first.
+        after: position of the last decision of the page before.
+    """
+
+    run_pk: int | None = None
+    actions: frozenset[str] = frozenset()
+    germinate: bool = False
+    since_epoch: int | None = None
+    until_epoch: int | None = None
+    policy: str | None = None
+    risk: int | None = None
+    since: int | None = None
+    until: int | None = None
+    ascending: bool = False
+    after: int | None = None
+
+
+@dataclass(frozen=True)
+class RunFilter:
+    """Which runs to list, the newest first. None stands for any.
+
+    Attributes:
+        labels: key and value pairs, all of which must match.
+        policy: name.
+        status: ACTIVE, HELD or COMPLETED.
+        silent_since: the last report (the creation, if there is none) is no later than this moment.
+        before: run_pk of the last run of the page before.
+    """
+
+    labels: tuple[tuple[str, str], ...] = ()
+    policy: str | None = None
+    status: RunStatus | None = None
+    silent_since: int | None = None
+    before: int | None = None
+
+
+class DecisionKey(NamedTuple):
+    """Names a decision."""
+
+    run_pk: int
+    attempt: int
+    epoch: int
+
+
+class ClientDecisionRow(NamedTuple):
+    """What a trainer did while the service was silent."""
+
+    run_pk: int
+    attempt: int
+    epoch: int
+    at: int
+    payload: str

@@ -1,0 +1,119 @@
+"""The tables, as SQLAlchemy Core sees them. Alembic's migrations create them.
+
+Columns that lists read come first and long texts last: SQLite reads a row's head without its overflow pages.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata: Final = MetaData()
+
+KEY: Final = BigInteger().with_variant(Integer, "sqlite")
+"""Type of generated keys: SQLite generates values only for INTEGER."""
+
+runs: Final = Table(
+    "runs",
+    metadata,
+    Column("run_pk", KEY, primary_key=True),
+    Column("run_id", Text, nullable=False, unique=True),
+    Column("config", Text, nullable=False),
+    Column("rules_version", Text, nullable=False),
+    Column("policy", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("result", Text),
+    sqlite_autoincrement=True,
+)
+"""One row for each run, never touched by a report."""
+
+run_labels: Final = Table(
+    "run_labels",
+    metadata,
+    Column("run_pk", KEY, ForeignKey("runs.run_pk", ondelete="CASCADE"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    Index("ix_run_labels_value", "key", "value", "run_pk"),
+)
+
+journal: Final = Table(
+    "journal",
+    metadata,
+    Column("id", KEY, primary_key=True),
+    Column("run_pk", KEY, ForeignKey("runs.run_pk", ondelete="CASCADE"), nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("attempt", BigInteger, nullable=False),
+    Column("epoch", BigInteger),
+    Column("at", BigInteger, nullable=False),
+    Column("action", Text),
+    Column("risk", SmallInteger),
+    Column("policy", Text),
+    Column("backfill", Boolean, nullable=False),
+    Column("hold", Text),
+    Column("warnings", Text),
+    Column("events", Text),
+    Column("payload", Text, nullable=False),
+    Column("reply", Text),
+    Column("state", Text, nullable=False),
+    UniqueConstraint("run_pk", "seq", name="uq_journal_seq"),
+    UniqueConstraint("run_pk", "epoch", "attempt", name="uq_journal_epoch"),
+    sqlite_autoincrement=True,
+)
+"""Every numbered input of every run, only ever appended to."""
+
+Index(
+    "ix_journal_rewinds",
+    journal.c.run_pk,
+    sqlite_where=journal.c.kind == "rewind",
+    postgresql_where=journal.c.kind == "rewind",
+)
+Index(
+    "ix_journal_actions",
+    journal.c.action,
+    journal.c.id,
+    sqlite_where=journal.c.action != "WAIT",
+    postgresql_where=journal.c.action != "WAIT",
+)
+
+command_outcomes: Final = Table(
+    "command_outcomes",
+    metadata,
+    Column("id", KEY, primary_key=True),
+    Column("run_pk", KEY, ForeignKey("runs.run_pk", ondelete="CASCADE"), nullable=False),
+    Column("attempt", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("command_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("known_epoch", BigInteger, nullable=False),
+    Column("detail", Text, nullable=False),
+    Index("ix_command_outcomes_decision", "run_pk", "attempt", "epoch"),
+)
+"""What became of commands, by the decision that issued them."""
+
+client_decisions: Final = Table(
+    "client_decisions",
+    metadata,
+    Column("id", KEY, primary_key=True),
+    Column("run_pk", KEY, ForeignKey("runs.run_pk", ondelete="CASCADE"), nullable=False),
+    Column("attempt", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("payload", Text, nullable=False),
+    UniqueConstraint("run_pk", "attempt", "epoch", name="uq_client_decisions_epoch"),
+)
+"""What trainers did while the service was silent."""
