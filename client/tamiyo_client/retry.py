@@ -11,7 +11,10 @@ from tamiyo_client.settings import RetrySettings
 from tamiyo_client.wire import Clock, Conversation, Deadline, Result, Send, Sleep
 
 SILENT_CALLS_BEFORE_QUIET: Final = 3
-"""After this many silent calls in a row the service is left alone for a while."""
+"""After this many silent calls in a row a call is one try, and if that is silent too the service is left
+alone for a while."""
+LEAST_TRY_S: Final = 0.02
+"""A try with less time than this, seconds, is not worth a pause: its error would say no more than "late"."""
 QUIET_FACTOR: Final = 9.0
 """A silent call that cost t seconds buys the trainer this many times t without another one: silence costs
 at most a tenth of its time, whether connections are refused at once or swallowed until the deadline."""
@@ -44,7 +47,7 @@ def converse(call: Call[Result], deadline: Deadline, retry: RetrySettings | None
 
 
 def pause_s(error: TamiyoError, tries: int, remaining_s: float, retry: RetrySettings) -> float | None:
-    """Seconds to wait before the next try, always less than what remains; None: give up.
+    """Seconds to wait before the next try, leaving at least `LEAST_TRY_S` for it; None: give up.
 
     Args:
         error: what became of the last try.
@@ -53,11 +56,12 @@ def pause_s(error: TamiyoError, tries: int, remaining_s: float, retry: RetrySett
         retry: the settings.
     """
     asked = error.retry_after_s if isinstance(error, ServiceBusyError) else 0.0
-    if not error.may_retry or asked >= remaining_s:
+    room_s = remaining_s - asked - LEAST_TRY_S
+    if not error.may_retry or room_s <= 0.0:
         return None
     # 2.0 ** 1024 overflows; any exponent this large is past the longest backoff anyway.
     ceiling = min(retry.longest_backoff_s, retry.first_backoff_s * 2.0 ** min(tries - 1, 60))
-    return asked + min(ceiling, remaining_s - asked) * min(retry.random(), 0.999)
+    return asked + min(ceiling, room_s) * retry.random()
 
 
 @dataclass(slots=True)
@@ -66,10 +70,12 @@ class Circuit:
 
     ::
 
-        LISTENING ── 3 silent calls in a row, or a Retry-After ──▶ QUIET until `quiet_until`
-            ▲                                                        │ then one try, without repeats
-            └────────────── any answer, a refusal too ───────────────┤
-                                    silent again: QUIET for 9 times what it cost, at most 60 s
+                ┌───────────────── any answer, a refusal too ─────────────────┐
+                ▼                                                             │
+            LISTENING ── 3 silent calls in a row ──▶ DOUBTING: a call is one try, without repeats
+                │                                      ▲      │ silent again
+                │ Retry-After                          │      ▼
+                └──────────────────────────────▶ QUIET: 9 times what that cost (or Retry-After), at most 60 s
 
     One circuit serves all runs of a client. Its fields are plain assignments: threads that race at worst
     make one call more or less.
@@ -102,8 +108,9 @@ class Circuit:
 
     def silent(self, error: SilenceError, cost_s: float) -> None:
         """The service did not answer a call, which cost the trainer `cost_s` seconds."""
-        self.silent_calls += 1
+        # What a call with repeats cost says nothing about what one try will cost.
         quiet_s = 0.0 if self.is_listening else QUIET_FACTOR * cost_s
+        self.silent_calls += 1
         if isinstance(error, ServiceBusyError):
             quiet_s = max(quiet_s, error.retry_after_s)
         self.quiet_until = self.clock() + min(quiet_s, LONGEST_QUIET_S)

@@ -32,7 +32,7 @@ from tamiyo_client.processes import NotPicklable
 from tamiyo_client.replies import build_schemas
 from tamiyo_client.session import RunSession
 from tamiyo_client.settings import NetworkSettings, RetrySettings, endpoint
-from tamiyo_client.wire import Conversation, Result, Sleep, Step
+from tamiyo_client.wire import Conversation, Dialogue, Result, Sleep
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -187,24 +187,19 @@ class TamiyoClient(NotPicklable):
                 return
 
     def _drive(self, conversation: Conversation[Result]) -> Result:
-        try:
-            step = next(conversation)
-            while True:
-                step = self._advance(conversation, step)
-        except StopIteration as stop:
-            return cast("Result", stop.value)
-        finally:
-            conversation.close()
-
-    def _advance(self, conversation: Conversation[Any], step: Step) -> Step:
-        if isinstance(step, Sleep):
-            time.sleep(step.seconds)
-            return conversation.send(None)
-        try:
-            response = self._transport.exchange(step)
-        except TamiyoError as error:
-            return conversation.throw(error)
-        return conversation.send(response)
+        with Dialogue(conversation) as dialogue:
+            while (step := dialogue.step) is not None:
+                if isinstance(step, Sleep):
+                    time.sleep(step.seconds)
+                    dialogue.go_on(None)
+                    continue
+                try:
+                    response = self._transport.exchange(step)
+                except TamiyoError as error:
+                    dialogue.fail(error)
+                else:
+                    dialogue.go_on(response)
+            return dialogue.result
 
 
 class Run(NotPicklable):

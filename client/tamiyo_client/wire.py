@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import Any, Final, Generic, Self, TypeAlias, TypeVar, cast
 
 Result = TypeVar("Result")
 Clock: TypeAlias = Callable[[], float]
@@ -76,3 +76,47 @@ class Deadline:
     def remaining_s(self) -> float:
         """Seconds left, never negative."""
         return max(0.0, self.expires_at - self.clock())
+
+
+class Dialogue(Generic[Result]):
+    """A conversation under way. As a context manager it is ended on exit, however far it came.
+
+    Args:
+        conversation: not yet begun.
+    """
+
+    def __init__(self, conversation: Conversation[Result]) -> None:
+        self._conversation: Final = conversation
+        self._result: Result | None = None
+        self.step: Step | None = None
+        """What it needs next; None: it is over."""
+        self._advance(conversation.send, None)
+
+    @property
+    def result(self) -> Result:
+        """What it came to, once it is over."""
+        return cast("Result", self._result)
+
+    def go_on(self, response: Response | None) -> None:
+        """Hand it the response (None after a `Sleep`)."""
+        self._advance(self._conversation.send, response)
+
+    def fail(self, error: BaseException) -> None:
+        """Hand it the error that came instead of a response.
+
+        Raises:
+            BaseException: what the conversation makes of it.
+        """
+        self._advance(self._conversation.throw, error)
+
+    def _advance(self, move: Callable[[Any], Step], argument: object) -> None:
+        try:
+            self.step = move(argument)
+        except StopIteration as stop:
+            self.step, self._result = None, stop.value
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._conversation.close()
