@@ -164,7 +164,7 @@ class TrackerConfig(Request):
         Field(ge=0.0, lt=1.0, allow_inf_nan=False),
         Explained("smoothing", "must be at least 0 and less than 1"),
     ] = Field(
-        0.8, description="Weight of the past in the moving average of the improvement; 0: the raw delta."
+        0.7, description="Weight of the past in the moving average of the improvement; 0: the raw delta."
     )
     history_window: Annotated[int, WholeNumber(1, 1000)] = Field(
         10, description="Measured values kept, for the host and for each seed."

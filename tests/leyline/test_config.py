@@ -76,7 +76,7 @@ def test_defaults_of_the_heuristic_are_those_of_the_decision_rules() -> None:
 def test_defaults_of_the_tracker_are_those_of_the_decision_rules() -> None:
     tracker = read().tracker
     assert (tracker.plateau_threshold, tracker.history_window) == (0.5, 10)
-    assert 0.0 < tracker.plateau_smoothing < 1.0
+    assert tracker.plateau_smoothing == 0.7
 
 
 def test_preset_report_restores_the_earlier_behaviour() -> None:
