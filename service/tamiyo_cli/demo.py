@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -17,7 +18,7 @@ from tamiyo_client import Decision, TamiyoClient
 from tamiyo_garden import TASKS, GardenTrainer, Task
 from tamiyo_leyline import AdaptationCommand, CommandType
 
-from tamiyo_cli.local_service import local_service
+from tamiyo_cli.local_service import ServiceNotStartedError, local_service
 
 _DEADLINE_SECONDS = 5.0
 
@@ -51,15 +52,22 @@ def run_demo(
 
     Raises:
         typer.BadParameter: if a data set is unknown, the database exists or cannot be made.
+        typer.Exit: with status 1, after saying why, if the service does not start.
     """
     names = _checked(datasets)
     path = _fresh(database)
+    # Networks this small lose more to handing work between threads than they gain.
+    torch.set_num_threads(1)
     console = Console()
     console.print(f"History goes to [bold]{path}[/]; training {', '.join(names)}.")
-    with local_service(path) as base_url, _progress(console) as progress:
-        results = [_Training(TASKS[name], seed, base_url, path, progress).run() for name in names]
+    try:
+        with local_service(path) as base_url, _progress(console) as progress:
+            results = [_Training(TASKS[name], seed, base_url, path, progress).run() for name in names]
+    except ServiceNotStartedError as error:
+        typer.echo(f"tamiyo demo: {error}", err=True)
+        raise typer.Exit(1) from error
     console.print(_table(results))
-    console.print(_directions(results))
+    console.print(_directions(results), highlight=False, soft_wrap=True)
     if json_file is not None:
         json_file.write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n")
     return results
@@ -131,7 +139,7 @@ class _Training:
             )
         for command in decision.commands:
             if command.command_type is not CommandType.REQUEST_STATE:
-                self._progress.console.print(_line(decision.epoch, command), highlight=False)
+                self._progress.console.print(_line(decision.epoch, command), highlight=False, soft_wrap=True)
 
 
 def _line(epoch: int, command: AdaptationCommand) -> str:
@@ -175,11 +183,11 @@ def _progress(console: Console) -> Progress:
 
 
 def _table(results: Sequence[DemoResult]) -> Table:
-    table = Table(title="Static and grown networks: accuracy on the test set, percent")
-    for column in ("data set", "static", "grown", "gain", "host parameters", "added", "decisions by action"):
+    table = Table(title="Accuracy on the test set, percent; parameters of the host and added to it")
+    for column in ("data set", "static", "grown", "gain", "host", "added", "decisions by action"):
         table.add_column(column, justify="left" if column in {"data set", "decisions by action"} else "right")
     for result in results:
-        actions = ", ".join(f"{count} {name}" for name, count in sorted(result.actions.items()))
+        actions = "\n".join(f"{count:3d} {name}" for name, count in sorted(result.actions.items()))
         gain = result.grown_accuracy - result.static_accuracy
         table.add_row(
             result.dataset,

@@ -27,6 +27,8 @@ class ServiceNotStartedError(RuntimeError):
 def local_service(database: Path) -> Iterator[str]:
     """Run a service on `database` and yield its base URL; on leaving it is stopped as SIGTERM stops it.
 
+    Its log is kept beside the database only if something went wrong.
+
     Settings of the caller's environment do not reach it.
 
     Raises:
@@ -44,6 +46,7 @@ def local_service(database: Path) -> Iterator[str]:
         yield base_url
     finally:
         _stop(process)
+    log.unlink()
 
 
 def _environment(environment: Mapping[str, str]) -> dict[str, str]:
