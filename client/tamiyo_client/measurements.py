@@ -84,10 +84,8 @@ def build_report(measurements: EpochMeasurements, warn: Warn) -> EpochReport:
         warn: called with the name of a field that was not finite.
 
     Raises:
-        TypeError: on a keyword that is no measurement, or without epoch or available_slots.
         UsageError: if a value is not what the field allows; the message names field and remedy.
     """
-    _require_keywords(measurements)
     plain = _cleaned(measurements, warn)
     try:
         return EpochReport.model_validate(plain)
@@ -106,7 +104,12 @@ def require_report(report: object) -> EpochReport:
     return report
 
 
-def _require_keywords(measurements: Mapping[str, Any]) -> None:
+def require_keywords(measurements: Mapping[str, Any]) -> None:
+    """Let the keywords of `epoch()` pass, or not, as Python does for a plain signature.
+
+    Raises:
+        TypeError: on a keyword that is no measurement, or without epoch or available_slots.
+    """
     unknown = [name for name in measurements if name not in EpochMeasurements.__annotations__]
     if unknown:
         raise TypeError(f"epoch() got unexpected keywords: {', '.join(unknown)}")
@@ -124,7 +127,7 @@ def _plain(name: str, value: Any, warn: Warn) -> Any:
         return value
     if isinstance(value, Mapping):
         return _telemetry(value, warn) if name == "telemetry" else _cleaned(value, warn)
-    if name in _LISTS:
+    if name in _LISTS and isinstance(value, Iterable):
         return tuple(_plain(name, entry, warn) for entry in value)
     number = _item(name, value)
     if isinstance(number, float) and not math.isfinite(number) and name not in _KEPT_AS_GIVEN:

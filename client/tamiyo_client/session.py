@@ -19,12 +19,10 @@ What happens at each report, in this order and all of it within one deadline:
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Any, Final
 
 from pydantic import ValidationError
 from tamiyo_leyline import (
-    AdaptationCommand,
     CommandOutcome,
     CommandStatus,
     EpochReport,
@@ -33,6 +31,7 @@ from tamiyo_leyline import (
 )
 from tamiyo_leyline.api import RewindRequest
 
+from tamiyo_client.alone import Alone
 from tamiyo_client.conduct import Conduct
 from tamiyo_client.decision import Decision, own_decision, service_decision
 from tamiyo_client.delivery import Delivery
@@ -46,13 +45,17 @@ from tamiyo_client.errors import (
     TamiyoError,
     UsageError,
 )
-from tamiyo_client.measurements import EpochMeasurements, build_report, explained, require_report
+from tamiyo_client.measurements import (
+    EpochMeasurements,
+    build_report,
+    explained,
+    require_keywords,
+    require_report,
+)
 from tamiyo_client.plan import Rewind, RunPlan
 from tamiyo_client.wire import Conversation, Deadline
 
 logger = logging.getLogger("tamiyo_client")
-
-_MAX_COMMANDS: Final = 64
 
 
 class RunSession:
@@ -68,7 +71,7 @@ class RunSession:
         self._conduct: Final = conduct
         self._delivery: Final = Delivery(plan, conduct)
         self._sealed: EpochReport | None = None
-        self._alone = 0
+        self._alone: Final = Alone(plan.run_id, conduct, self._delivery.outbox)
         self._lagging = False
         self._over = False
 
@@ -98,7 +101,7 @@ class RunSession:
         except SilenceError as error:
             if self._conduct.strict:
                 raise
-            self._tell_alone(f"starts without Tamiyo and asks again at every epoch: {error}")
+            self._alone.begin(f"starts without Tamiyo and asks again at every epoch: {error}")
 
     def epoch(self, measurements: EpochMeasurements) -> Conversation[Decision]:
         """Decide about an epoch from loose measurements.
@@ -107,10 +110,13 @@ class RunSession:
             TypeError: on a misspelt or missing keyword.
             TamiyoError: only when strict.
         """
+        require_keywords(measurements)
         try:
             report = build_report(measurements, self._warn_unmeasured)
         except UsageError as error:
             return self._refused(_number(measurements["epoch"]), error)
+        except Exception as error:  # noqa: BLE001 - see _failed
+            return self._failed(_number(measurements["epoch"]), error)
         return (yield from self.report(report))
 
     def report(self, report: EpochReport) -> Conversation[Decision]:
@@ -127,11 +133,8 @@ class RunSession:
             return self._fall_back(report, error)
         except TamiyoError as error:
             return self._refused(_number(getattr(report, "epoch", 0)), error)
-        except Exception as error:
-            logger.exception("run %s: the client failed", self.run_id)
-            return self._refused(
-                _number(getattr(report, "epoch", 0)), ClientFaultError(f"the client failed: {error!r}")
-            )
+        except Exception as error:  # noqa: BLE001 - see _failed
+            return self._failed(report.epoch, error)
 
     def rewind(self, to_epoch: int | None) -> Conversation[int]:
         """Open the next attempt; if the service is silent now, before the next report.
@@ -228,42 +231,25 @@ class RunSession:
             self._give_up_missed()
         late = len(outbox.missed)
         if not (yield from self._delivery.catch_up(deadline)):
-            return self._put_off(report)
+            return self._alone.put_off(outbox.sealed(report, self.attempt))
         self._sealed = outbox.sealed(report, self.attempt)
         try:
             answered = yield from self._delivery.report(self._sealed, deadline)
         except DeadlineExceededError:
             self._lagging = late > 0
             raise
-        self._tell_together(late)
+        self._lagging = False
+        self._alone.end(late)
         self._conduct.notices.of(answered.reply)
         if outbox.own_due:
             yield from self._delivery.tell_own_decisions(deadline)
         return service_decision(answered.reply, replayed=answered.replayed)
 
-    def _put_off(self, report: EpochReport) -> Decision:
-        self._keep(report)
-        earlier = len(self._delivery.outbox.missed) - 1
-        decision = own_decision(
-            report.epoch, self.attempt, f"catching up: {earlier} earlier reports have yet to reach Tamiyo"
-        )
-        self._delivery.outbox.own_decision(decision)
-        return decision
-
     def _fall_back(self, report: EpochReport, error: TamiyoError) -> Decision:
         if self._conduct.strict:
             raise error
-        self._tell_alone(f"epoch {report.epoch} is decided without Tamiyo: {error}")
-        self._keep(report)
-        decision = own_decision(
-            report.epoch,
-            self.attempt,
-            f"{type(error).__name__}: {error}",
-            error=error,
-            commands=self._fallback_commands(report),
-        )
-        self._delivery.outbox.own_decision(decision)
-        return decision
+        sealed = self._sealed or self._delivery.outbox.sealed(report, self.attempt)
+        return self._alone.decide(sealed, error)
 
     def _refused(self, epoch: int, error: TamiyoError) -> Decision:
         if self._conduct.strict:
@@ -274,23 +260,10 @@ class RunSession:
             self._delivery.outbox.delivered(self._sealed.outcomes)
         return own_decision(epoch, self.attempt, f"{type(error).__name__}: {error}", error=error)
 
-    def _keep(self, report: EpochReport) -> None:
-        outbox = self._delivery.outbox
-        kept = outbox.miss(self._sealed or outbox.sealed(report, self.attempt))
-        if not kept:
-            logger.debug("run %s: %d reports dropped so far", self.run_id, outbox.dropped)
-            self._conduct.notices.once(
-                f"run {self.run_id}: Tamiyo is silent for so long that the oldest reports are dropped"
-            )
-
-    def _fallback_commands(self, report: EpochReport) -> tuple[AdaptationCommand, ...]:
-        if self._conduct.fallback is None:
-            return ()
-        try:
-            return _current(self._conduct.fallback.decide(report), report.epoch)
-        except Exception:
-            logger.exception("run %s: the fallback failed, the answer is WAIT", self.run_id)
-            return ()
+    def _failed(self, epoch: int, error: Exception) -> Decision:
+        # A fault nobody thought of, of the client or of an object it was handed, must not end a training.
+        logger.exception("run %s: the client failed", self.run_id)
+        return self._refused(epoch, ClientFaultError(f"the client failed: {error!r}"))
 
     def _give_up_missed(self) -> None:
         self._lagging = False
@@ -302,25 +275,8 @@ class RunSession:
                 given_up,
             )
 
-    def _tell_alone(self, message: str) -> None:
-        # Once for each silence: a training of a thousand epochs must not write a thousand warnings.
-        logger.log(logging.DEBUG if self._alone else logging.WARNING, "run %s %s", self.run_id, message)
-        self._alone += 1
-
-    def _tell_together(self, late: int) -> None:
-        if self._alone:
-            logger.warning("run %s: Tamiyo answers again, %d reports were sent late", self.run_id, late)
-        self._alone = 0
-        self._lagging = False
-
     def _warn_unmeasured(self, field: str) -> None:
         self._conduct.notices.once(f"run {self.run_id}: {field} was not finite and counts as not measured")
-
-
-def _current(commands: Sequence[AdaptationCommand], epoch: int) -> tuple[AdaptationCommand, ...]:
-    if not all(isinstance(command, AdaptationCommand) for command in commands):
-        raise TypeError("a fallback returns AdaptationCommands")
-    return tuple(command for command in commands if command.expires_after_epoch >= epoch)[:_MAX_COMMANDS]
 
 
 def _number(epoch: Any) -> int:

@@ -98,6 +98,16 @@ def stay_silent(exchange: Exchange) -> None:
     exchange.hang_up()
 
 
+def think(seconds: float) -> Misbehaviour:
+    """Answer properly, but slowly."""
+
+    def answer(exchange: Exchange) -> None:
+        exchange.service.stopping.wait(seconds)
+        exchange.send(exchange.proper_answer())
+
+    return answer
+
+
 def drip_body(exchange: Exchange) -> None:
     """Promise a long answer and send one byte every 20 ms: no socket timeout ever fires."""
     exchange.send_raw(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\ncontent-type: application/json\r\n\r\n")
@@ -214,8 +224,8 @@ class StandIn:
     def answer(self, seen: Seen) -> Answer:
         with self._lock:
             parts = urlsplit(seen.path).path.strip("/").split("/")
-            if parts == ["healthz"]:
-                return _json({"status": "ok", "version": "9.9.9"})
+            if parts[-1] == "healthz":
+                return _json({"status": "ok", "version": "9.9.9", "leyline": LEYLINE_VERSION})
             if parts[0] == "decisions" or len(parts) == 1:
                 return _json({"items": [], "next_cursor": None})
             return self._about_run(parts[1], parts[2:], seen)

@@ -31,6 +31,7 @@ from tests.client.stand_in import (
     refuse,
     reply_with,
     stay_silent,
+    think,
 )
 
 DEADLINE_S = 0.3
@@ -266,16 +267,27 @@ def test_the_oldest_reports_go_when_silence_lasts_and_that_is_said(
 
 
 def test_a_long_backlog_is_caught_up_over_several_epochs(connect: Connect, service: StandIn) -> None:
-    missed = 200
+    missed = 60
     answers: list[Decision] = []
-    with connect(deadline=0.1).run("r") as run:
+    with connect(deadline=1.0).run("r") as run:
         service.misbehave.extend([reply_with(200, b"what?")] * missed)
+        service.misbehave.extend([think(0.012)] * missed)
         while not answers or answers[-1].source == "client":
             answers.append(run.epoch(epoch=len(answers), available_slots=1))
     put_off = answers[missed:-1]
     assert put_off
     assert all(answer.error is None and "catching up" in answer.reason for answer in put_off)
     assert [epoch for _, epoch in service.runs["r"].reports] == list(range(len(answers)))
+
+
+def test_a_service_too_slow_to_catch_up_with_is_asked_about_the_present(
+    connect: Connect, service: StandIn
+) -> None:
+    with connect(deadline=0.4).run("r") as run:
+        service.misbehave.extend([reply_with(200, b"what?"), *[think(0.25)] * 20])
+        decisions = [run.epoch(epoch=epoch, available_slots=1) for epoch in range(4)]
+        service.misbehave.clear()
+    assert "service" in [decision.source for decision in decisions]
 
 
 def test_silence_is_warned_of_once_and_so_is_its_end(

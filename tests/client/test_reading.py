@@ -1,0 +1,90 @@
+"""Looking at runs and decisions, outside the training loop."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tamiyo_client import ClientClosedError, ProtocolError, RunNotFoundError, ServiceUnreachableError
+from tamiyo_leyline import RunStatus
+
+from tests.client.conftest import Connect
+from tests.client.stand_in import EPOCH_ZERO, Misbehaviour, StandIn, StoredRun, lose_answer, reply_with
+
+
+def page(items: list[Any], next_cursor: str | None) -> Misbehaviour:
+    return reply_with(200, json.dumps({"items": items, "next_cursor": next_cursor}).encode())
+
+
+def decision(epoch: int) -> dict[str, Any]:
+    return {
+        "run_id": "r",
+        "attempt": 0,
+        "epoch": epoch,
+        "decision_id": f"d{epoch}",
+        "commands": [],
+        "policy": {"name": "p", "version": "1"},
+        "decided_at": EPOCH_ZERO,
+        "action": "WAIT",
+    }
+
+
+def test_a_run_is_shown_with_settings_of_a_later_version_ignored(connect: Connect, service: StandIn) -> None:
+    service.runs["r"] = StoredRun(config={"max_epochs": 9}, last_epoch=3)
+    view = connect().get_run("r")
+    assert (view.status, view.last_epoch, view.config.max_epochs) == (RunStatus.ACTIVE, 3, 9)
+
+
+def test_what_is_not_there_raises_also_when_not_strict(connect: Connect, service: StandIn) -> None:
+    with pytest.raises(RunNotFoundError):
+        connect().get_run("nope")
+    service.stop()
+    with pytest.raises(ServiceUnreachableError):
+        connect(deadline=0.1).health()
+
+
+def test_health_is_told(connect: Connect) -> None:
+    assert connect().health().version == "9.9.9"
+
+
+def test_decisions_are_iterated_through_all_pages(connect: Connect, service: StandIn) -> None:
+    service.misbehave.extend([page([decision(0), decision(1)], "next one"), page([decision(2)], None)])
+    found = connect().decisions("r", action=["GERMINATE", "CULL"], since_epoch=0, limit=2)
+    assert [item.epoch for item in found] == [0, 1, 2]
+    assert service.paths("GET") == [
+        "/runs/r/decisions?action=GERMINATE&action=CULL&since_epoch=0&limit=2",
+        "/runs/r/decisions?action=GERMINATE&action=CULL&since_epoch=0&limit=2&cursor=next+one",
+    ]
+
+
+def test_runs_and_decisions_of_all_runs_are_listed(connect: Connect, service: StandIn) -> None:
+    client = connect()
+    assert list(client.list_runs(label="team:vision", status=RunStatus.HELD, silent_for=60.0)) == []
+    assert list(client.decisions()) == []
+    assert service.paths("GET") == ["/runs?label=team%3Avision&status=HELD&silent_for=60.0", "/decisions"]
+
+
+def test_a_list_that_runs_in_circles_is_left(connect: Connect, service: StandIn) -> None:
+    service.misbehave.extend([page([], "a"), page([], "a"), page([], "a")])
+    with pytest.raises(ProtocolError, match="does not advance"):
+        list(connect().decisions("r"))
+
+
+def test_a_run_is_deleted_once(connect: Connect, service: StandIn) -> None:
+    client = connect()
+    service.runs["r"] = StoredRun(config={})
+    client.delete_run("r")
+    assert service.runs == {}
+    service.runs["r"] = StoredRun(config={})
+    service.misbehave.append(lose_answer)
+    with pytest.raises(ServiceUnreachableError):
+        client.delete_run("r")
+    assert len(service.paths("DELETE")) == 2
+
+
+def test_a_closed_client_says_so(connect: Connect) -> None:
+    client = connect()
+    client.close()
+    with pytest.raises(ClientClosedError):
+        client.health()
