@@ -31,7 +31,7 @@ class Rehearsal:
     def __init__(
         self, config: RunConfig | Mapping[str, Any] | None = None, policy: Policy | None = None
     ) -> None:
-        self.config: Final = config if isinstance(config, RunConfig) else RunConfig(**(config or {}))
+        self.config: Final = RunConfig.model_validate({} if config is None else config)
         self.engine: Final = Engine(self.config, build_policy(self.config) if policy is None else policy)
         self.state = self.engine.initial()
 
@@ -58,10 +58,10 @@ class Rehearsal:
             pydantic.ValidationError: if the report is not valid.
             IllegalDecisionError: if the policy breaks its contract.
         """
-        report = EpochReport(**({"available_slots": 1} | fields | {"epoch": epoch, "seeds": seeds}))
+        content = {"available_slots": 1} | fields | {"epoch": epoch, "seeds": seeds}
         step = self.engine.step(
             self.state,
-            report,
+            EpochReport.model_validate(content),
             decision_id=decision_id("rehearsal", 0, epoch),
             now=MOMENT,
             hold=hold,

@@ -117,7 +117,7 @@ def decide(
     def ask(
         signals: TrainingSignals, context: DecisionContext | None = None, **heuristic: Any
     ) -> tuple[Decision, ...]:
-        policy = HeuristicPolicy(RunConfig(**{"heuristic": heuristic}))
+        policy = HeuristicPolicy(RunConfig.model_validate({"heuristic": heuristic}))
         return policy.decide(policy.initial(), signals, context or make_context())[1]
 
     return ask

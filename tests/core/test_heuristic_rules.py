@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from tamiyo_core import Decision, DecisionContext, HeuristicPolicy
@@ -14,7 +15,7 @@ MakeSeed = Callable[..., SeedSignals]
 MakeSignals = Callable[..., TrainingSignals]
 MakeContext = Callable[..., DecisionContext]
 
-SICK = {"gradient_norm": 1.0, "gradient_health": 0.9, "has_exploding": True}
+SICK: dict[str, Any] = {"gradient_norm": 1.0, "gradient_health": 0.9, "has_exploding": True}
 
 
 def test_rule_01_germinated_waits_whatever_else_holds(

@@ -10,11 +10,15 @@ from tamiyo_core.rehearsal import Rehearsal, seed
 from tamiyo_core.rules import LATE_COMMANDS
 from tamiyo_leyline import CommandOutcome, CommandStatus, SeedStage
 
-QUICK = {
+QUICK: dict[str, dict[str, Any]] = {
     "tracker": {"plateau_smoothing": 0.0},
     "heuristic": {"plateau_epochs_to_germinate": 1, "min_epochs_before_germinate": 0},
 }
-GOOD = {"counterfactual_val_accuracy": 50.0, "current_val_accuracy": 59.0, "epochs_in_current_stage": 1}
+GOOD: dict[str, Any] = {
+    "counterfactual_val_accuracy": 50.0,
+    "current_val_accuracy": 59.0,
+    "epochs_in_current_stage": 1,
+}
 
 
 def quick(**heuristic: Any) -> Rehearsal:
@@ -24,7 +28,7 @@ def quick(**heuristic: Any) -> Rehearsal:
 
 def falling(stage: str = "TRAINING", **fields: Any) -> dict[str, Any]:
     """A seed that rule 3 culls."""
-    metrics = {"improvement_since_stage_start": -9.0, "epochs_in_current_stage": 9}
+    metrics: dict[str, Any] = {"improvement_since_stage_start": -9.0, "epochs_in_current_stage": 9}
     return seed("s1", stage, **(metrics | fields))
 
 
@@ -438,7 +442,7 @@ def test_a_command_lost_on_the_way_costs_nothing() -> None:
 def test_an_outcome_told_between_reports_takes_effect_with_the_next() -> None:
     run = quick()
     step = germinated(run)
-    told = CommandOutcome(**outcome(step, "REFUSED", "busy"))
+    told = CommandOutcome.model_validate(outcome(step, "REFUSED", "busy"))
     assert run.engine.tracks(run.state, told.command_id)
     run.state = run.engine.queue_outcome(run.state, told)
     assert run.state.ledger.cursor == 0
@@ -452,7 +456,7 @@ def test_an_outcome_told_between_reports_takes_effect_with_the_next() -> None:
 def test_outcomes_told_before_come_before_those_of_the_report() -> None:
     run = quick()
     step = germinated(run)
-    run.state = run.engine.queue_outcome(run.state, CommandOutcome(**outcome(step, "EXECUTED")))
+    run.state = run.engine.queue_outcome(run.state, CommandOutcome.model_validate(outcome(step, "EXECUTED")))
     later = run.report(2, val_accuracy=50.0, outcomes=[outcome(step, "FAILED")])
     assert moves(later) == ["EXECUTED", "FAILED"]
     assert run.state.ledger.germinations == 1
@@ -482,9 +486,9 @@ def test_culled_seeds_are_remembered_only_while_they_are_reported() -> None:
     run = Rehearsal()
     culled(run)
     run.report(11, seed("s1", "CULLED"))
-    assert run.state.ledger.culled_seeds == ("s1",)
+    assert list(run.state.ledger.culled_seeds) == ["s1"]
     run.report(12)
-    assert run.state.ledger.culled_seeds == ()
+    assert list(run.state.ledger.culled_seeds) == []
 
 
 def test_a_blueprint_the_topology_does_not_have_is_never_penalised() -> None:
@@ -496,7 +500,7 @@ def test_a_blueprint_the_topology_does_not_have_is_never_penalised() -> None:
 
 def test_several_seeds_are_answered_and_confirmed_one_by_one() -> None:
     run = Rehearsal({"heuristic": {"max_concurrent_seeds": 3}})
-    fall = {"improvement_since_stage_start": -9.0, "epochs_in_current_stage": 9}
+    fall: dict[str, Any] = {"improvement_since_stage_start": -9.0, "epochs_in_current_stage": 9}
     one, two = seed("s1", "TRAINING", **fall), seed("s2", "SHADOWING", **fall)
     step = run.report(10, two, one, available_slots=0)
     assert [command.target_seed_id for command in step.commands] == ["s1", "s2"]

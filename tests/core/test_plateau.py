@@ -18,7 +18,8 @@ RAW = {"plateau_smoothing": 0.0}
 def plateaus(values: Iterable[float | None], field: str = "val_accuracy", **config: Any) -> list[int]:
     """plateau_epochs after each value, for a run without seeds."""
     run = Rehearsal(config)
-    return [plateau(run.report(epoch, **{field: value})) for epoch, value in enumerate(values)]
+    reports: list[dict[str, Any]] = [{field: value} for value in values]
+    return [plateau(run.report(epoch, **report)) for epoch, report in enumerate(reports)]
 
 
 def plateau(step: Step) -> int:

@@ -14,12 +14,12 @@ class Watched:
     """A tracker and the state it is in."""
 
     def __init__(self, **config: Any) -> None:
-        self.tracker = SignalTracker(RunConfig(**config))
+        self.tracker = SignalTracker(RunConfig.model_validate(config))
         self.state = self.tracker.initial()
 
     def see(self, epoch: int, **fields: Any) -> TrainingSignals:
         self.state, signals = self.tracker.observe(
-            self.state, EpochReport(**({"epoch": epoch, "available_slots": 1} | fields))
+            self.state, EpochReport.model_validate({"epoch": epoch, "available_slots": 1} | fields)
         )
         return signals
 
