@@ -52,11 +52,11 @@ class SeedBed:
     Args:
         slots: the network's, in the order the features pass them.
         soil: what the seeds have in common.
-        accuracy: the network's on validation before its first epoch, percent.
+        score: the network's on validation before its first epoch.
     """
 
-    def __init__(self, slots: list[SeedSlot], soil: Soil, accuracy: float) -> None:
-        self._accuracy = accuracy
+    def __init__(self, slots: list[SeedSlot], soil: Soil, score: Evaluation) -> None:
+        self._score = score
         self._slots = {slot.slot_id: slot for slot in slots}
         self._soil = soil
         self._seeds: dict[str, Seed] = {}
@@ -118,7 +118,7 @@ class SeedBed:
             if seed.record.stage is not SeedStage.DORMANT
         }
         for seed in self:
-            seed.begin_epoch(self._accuracy)
+            seed.begin_epoch(self._score)
 
     def follow_ramps(self, progress: float) -> None:
         """Set every blending seed's alpha for when `progress`, 0–1, of the epoch will have passed."""
@@ -127,16 +127,16 @@ class SeedBed:
 
     def end_epoch(self, network: nn.Module, validation: Split, score: Evaluation) -> None:
         """Measure every seed, then move those on whose gate is open; `score` is the network as it is."""
-        self._accuracy = score.accuracy
+        self._score = score
         for seed in self:
             seed.measure(network, validation, score)
         for seed in self:
-            seed.end_epoch(score.accuracy, self._soil.gates, self._soil.max_epochs)
+            seed.end_epoch(score, self._soil.gates, self._soil.max_epochs)
 
     def state_dict(self) -> dict[str, Any]:
         """Every seed, for a checkpoint."""
         return {
-            "accuracy": self._accuracy,
+            "score": (self._score.loss, self._score.accuracy),
             "germinations": self._germinations,
             "seeds": [seed.state_dict() for seed in self],
         }
@@ -146,7 +146,7 @@ class SeedBed:
         for slot in self._slots.values():
             slot.clear()
         self._seeds = {}
-        self._accuracy, self._germinations = state["accuracy"], state["germinations"]
+        self._score, self._germinations = Evaluation(*state["score"]), state["germinations"]
         for entry in state["seeds"]:
             self._plant(SeedRecord.from_dict(entry["record"])).load_optimizer(entry["optimizer"])
 
@@ -157,10 +157,10 @@ class SeedBed:
             blueprint_id=blueprint_id,
             generation=self._germinations,
             learning_rate=self._soil.learning_rate,
-            initial_accuracy=self._accuracy,
-            current_accuracy=self._accuracy,
-            best_accuracy=self._accuracy,
-            accuracy_at_stage_start=self._accuracy,
+            initial=self._score,
+            current=self._score,
+            at_stage_start=self._score,
+            best_accuracy=self._score.accuracy,
         )
 
     def _plant(self, record: SeedRecord) -> Seed:

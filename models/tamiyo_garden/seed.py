@@ -54,14 +54,14 @@ class Seed:
         """Whether its module is in its slot still."""
         return self.record.stage.is_live or self.record.stage is SeedStage.FOSSILIZED
 
-    def begin_epoch(self, accuracy: float) -> None:
-        """Moves that ask for nothing but time; `accuracy` is the network's on validation, percent."""
+    def begin_epoch(self, score: Evaluation) -> None:
+        """Moves that ask for nothing but time; `score` is the network as it is."""
         self._meter = GradientMeter()
         stage = self.record.stage
         if stage is SeedStage.GERMINATED and not self.record.paused:
-            self.record.enter(SeedStage.TRAINING, accuracy)
+            self.record.enter(SeedStage.TRAINING, score)
         elif stage in FAILURE_PATH and self.record.epochs_in_stage > 0:
-            self.record.enter(FAILURE_PATH[stage], self.record.current_accuracy)
+            self.record.enter(FAILURE_PATH[stage], self.record.current)
         share = self._isolated_rate_share if self.record.stage is SeedStage.TRAINING else 1.0
         self._optimizer.param_groups[0]["lr"] = share * self.record.learning_rate
 
@@ -95,33 +95,33 @@ class Seed:
         seed's alpha at 0. `score` is the network as it is.
         """
         if self.record.stage is SeedStage.TRAINING:
-            self.record.measured(self._switched(1.0, network, validation), score.accuracy)
+            self.record.measured(self._switched(1.0, network, validation), score)
         elif self.record.stage in BLENDED_STAGES:
-            self.record.measured(score.accuracy, self._switched(0.0, network, validation))
+            self.record.measured(score, self._switched(0.0, network, validation))
         elif self.in_network:
-            self.record.measured(score.accuracy, None)
+            self.record.measured(score, None)
 
-    def end_epoch(self, accuracy: float, gates: Gates, max_epochs: int) -> None:
-        """Count the epoch and go through the gate if it is open; `accuracy` is the network's, percent."""
+    def end_epoch(self, score: Evaluation, gates: Gates, max_epochs: int) -> None:
+        """Count the epoch and go through the gate if it is open; `score` is the network as it is."""
         if self.record.paused:
             return
         self.record.tick()
         stage = stage_after_epoch(self.record.standing, gates, max_epochs)
         if stage is self.record.stage:
             return
-        self.record.enter(stage, accuracy)
+        self.record.enter(stage, score)
         self.blend(0.0 if stage is SeedStage.BLENDING else 1.0)
 
     def fossilize(self) -> None:
         """Become part of the network for good; it goes on learning with it."""
-        self.record.enter(SeedStage.FOSSILIZED, self.record.current_accuracy)
-        self.record.paused, self.record.counterfactual_accuracy = False, None
+        self.record.enter(SeedStage.FOSSILIZED, self.record.current)
+        self.record.paused, self.record.counterfactual = False, None
         self.blend(1.0)
 
     def cull(self) -> None:
         """Leave the network at once; the slot is free again after EMBARGOED and RESETTING."""
-        self.record.enter(SeedStage.CULLED, self.record.current_accuracy)
-        self.record.paused, self.record.counterfactual_accuracy = False, None
+        self.record.enter(SeedStage.CULLED, self.record.current)
+        self.record.paused, self.record.counterfactual = False, None
         self.record.alpha = 0.0
         self._slot.clear()
 
@@ -153,6 +153,6 @@ class Seed:
         elif self.record.stage not in (SeedStage.GERMINATED, SeedStage.TRAINING):
             self._slot.blend(self.record.alpha)
 
-    def _switched(self, alpha: float, network: nn.Module, validation: Split) -> float:
+    def _switched(self, alpha: float, network: nn.Module, validation: Split) -> Evaluation:
         with self._slot.blended_at(alpha):
-            return evaluate(network, validation).accuracy
+            return evaluate(network, validation)

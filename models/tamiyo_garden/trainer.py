@@ -49,7 +49,7 @@ class GardenTrainer:
         )
         self.network = build_host(config.host, generator_for(seed, _HOST_STREAM))
         untrained = evaluate(self.network, self.data.validation)
-        self.bed = SeedBed(self.network.slots, _soil(config, seed), untrained.accuracy)
+        self.bed = SeedBed(self.network.slots, _soil(config, seed), untrained)
         self.epoch = 0
         self.global_step = 0
         self._host_parameters = self.network.host_parameters()

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from tamiyo_garden import GardenConfig, GardenTrainer
+from tamiyo_garden import Evaluation, GardenConfig, GardenTrainer, evaluate
 from tamiyo_leyline import CommandStatus, CommandType, SeedStage
 
 EXECUTED, REFUSED, EXPIRED = CommandStatus.EXECUTED, CommandStatus.REFUSED, CommandStatus.EXPIRED
@@ -143,8 +144,6 @@ def test_a_culled_seed_leaves_the_network_as_its_counterfactual_was(
     trainer.apply(germinate("conv_enhance"))
     seed = until(trainer, SeedStage.PROBATIONARY)
     trainer.apply(command(CommandType.CULL, target_seed_id="seed-1"))
-    from tamiyo_garden import evaluate
-
     without = evaluate(trainer.network, trainer.data.validation).accuracy
     assert without == seed.metrics.counterfactual_val_accuracy
 
@@ -179,7 +178,7 @@ def test_a_seed_fossilizes_only_if_it_has_improved_the_network(
     trainer.apply(germinate("conv_enhance"))
     until(trainer, SeedStage.PROBATIONARY)
     (seed,) = trainer.bed
-    seed.record.initial_accuracy = seed.record.current_accuracy + margin
+    seed.record.initial = replace(seed.record.current, accuracy=seed.record.current.accuracy + margin)
     outcome = trainer.apply(command(CommandType.ADVANCE_STAGE, **FOSSILIZE))
     assert outcome.status is status
     if status is EXECUTED:
@@ -191,7 +190,7 @@ def test_a_fossil_stays_and_takes_no_commands(trainer: Any, command: Any, germin
     trainer.apply(germinate("conv_enhance"))
     until(trainer, SeedStage.PROBATIONARY)
     (seed,) = trainer.bed
-    seed.record.initial_accuracy = 0.0
+    seed.record.initial = Evaluation(loss=3.0, accuracy=0.0)
     trainer.apply(command(CommandType.ADVANCE_STAGE, **FOSSILIZE))
     assert trainer.apply(command(CommandType.CULL, target_seed_id="seed-1")).status is REFUSED
     report = trainer.train_epoch()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tamiyo_garden import CheckpointError, GardenConfig, GardenTrainer, Gates, HostConfig
+from tamiyo_garden import CheckpointError, Evaluation, GardenConfig, GardenTrainer, Gates, HostConfig
 from tamiyo_leyline import CommandType, EpochReport, SeedStage
 from torch import nn
 
@@ -23,6 +23,16 @@ def accuracy_of(network: nn.Module, trainer: GardenTrainer) -> float:
             scores = network(image[None])[0].tolist()
             right += scores.index(max(scores)) == int(label)
     return 100.0 * right / len(data)
+
+
+def loss_of(network: nn.Module, trainer: GardenTrainer) -> float:
+    """An independent computation: minus the mean log of the softmax at the label, in double precision."""
+    network = network.double().eval()
+    data = trainer.data.validation
+    with torch.no_grad():
+        scores = network(data.inputs.double())
+    likelihoods = scores.exp() / scores.exp().sum(1, keepdim=True)
+    return float(-likelihoods[torch.arange(len(data)), data.labels].log().mean())
 
 
 def host_weights(trainer: GardenTrainer) -> list[torch.Tensor]:
@@ -139,7 +149,9 @@ def test_in_training_the_seeds_accuracy_is_that_of_the_network_with_it_switched_
     network = copy.deepcopy(trainer.network)
     network.slots[0].blend(1.0)
     assert metrics.current_val_accuracy == pytest.approx(accuracy_of(network, trainer))
+    assert metrics.current_val_loss == pytest.approx(loss_of(network, trainer), rel=1e-4)
     assert metrics.counterfactual_val_accuracy == report.val_accuracy
+    assert metrics.counterfactual_val_loss == report.val_loss
 
 
 @pytest.mark.parametrize("stage", [SeedStage.BLENDING, SeedStage.SHADOWING, SeedStage.PROBATIONARY])
@@ -154,7 +166,8 @@ def test_the_counterfactual_is_the_network_without_the_seed(
     network = copy.deepcopy(trainer.network)
     network.slots[0].clear()
     assert metrics.counterfactual_val_accuracy == pytest.approx(accuracy_of(network, trainer))
-    assert metrics.current_val_accuracy == report.val_accuracy
+    assert metrics.counterfactual_val_loss == pytest.approx(loss_of(network, trainer), rel=1e-4)
+    assert (metrics.current_val_accuracy, metrics.current_val_loss) == (report.val_accuracy, report.val_loss)
 
 
 def test_the_same_seed_and_commands_give_the_same_reports(
@@ -255,7 +268,7 @@ def test_a_checkpoint_holds_failed_and_fossilized_seeds(
     trainer.apply(germinate("depthwise"))
     until(trainer, SeedStage.PROBATIONARY)
     first, second = trainer.bed
-    first.record.initial_accuracy = 0.0
+    first.record.initial = Evaluation(loss=3.0, accuracy=0.0)
     trainer.apply(command(CommandType.CULL, target_seed_id=second.record.seed_id))
     fossilize = {"target_seed_id": first.record.seed_id, "target_stage": SeedStage.FOSSILIZED}
     trainer.apply(command(CommandType.ADVANCE_STAGE, **fossilize))
