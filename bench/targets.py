@@ -47,8 +47,14 @@ TARGETS = (
     Target("core", "median_us", 60.0, True, "observe + decide, one seed, median, us"),
     Target("features", "objects_speedup", 2.0, False, "1 024 signals from objects, times the scalar loop"),
     Target("features", "columns_speedup", 20.0, False, "1 024 signals from columns, times the scalar loop"),
-    Target("service", "throughput_ratio", 0.8, False, "durable decisions/s, 32 connections, to bare FastAPI"),
-    Target("service", "p99_ratio", 1.5, True, "their p99, to bare FastAPI's"),
-    Target("service", "idle_run_kib", 6.0, True, "memory of a cached idle run, KiB"),
-    Target("client_import", "ratio", 1.3, True, "import tamiyo_client, to import httpx, pydantic"),
+    Target(
+        "service",
+        "figures.throughput_32_vs_fastapi",
+        0.8,
+        False,
+        "durable decisions/s, 32 connections, to bare FastAPI",
+    ),
+    Target("service", "figures.p99_32_vs_fastapi", 1.5, True, "their p99, to bare FastAPI's"),
+    Target("service", "figures.bytes_per_cached_run", 6144.0, True, "memory of a cached idle run, bytes"),
+    Target("client_import", "ratio_of_imports", 1.3, True, "import tamiyo_client, to import httpx, pydantic"),
 )
