@@ -12,6 +12,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+import torch
+
+# Networks this small lose more to handing work between threads than they gain.
+torch.set_num_threads(1)
 
 
 class ServiceProcess:
