@@ -17,9 +17,8 @@ DELETE /runs/{id}                 is *not* repeated: the second one would say th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Generic, TypedDict
+from typing import Any, Final, Generic, NamedTuple, TypedDict
 from urllib.parse import quote, urlencode
 
 from pydantic import Field
@@ -53,8 +52,7 @@ REPEATABLE_METHODS: Final = frozenset({"GET", "PUT", "POST"})
 """Calls with these methods may be made again when their answer was lost."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Generic[Result]):
+class Call(NamedTuple, Generic[Result]):
     """A request and how its answer is read."""
 
     request: Request
@@ -75,8 +73,7 @@ class Standing(Answer):
         return self.attempt > 0 or self.last_epoch is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(NamedTuple):
     """The answer to an epoch report."""
 
     reply: EpochAnswer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tamiyo_client.calls import Call
 from tamiyo_client.errors import SilenceError, TamiyoError
@@ -14,8 +14,7 @@ from tamiyo_client.settings import RetrySettings, require_deadline
 from tamiyo_client.wire import Clock, Conversation, Deadline, Result
 
 
-@dataclass(frozen=True, slots=True)
-class Conduct:
+class Conduct(NamedTuple):
     """The client's settings that matter to a conversation.
 
     Attributes:

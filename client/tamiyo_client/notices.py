@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
 from typing import Final
 
 from tamiyo_leyline import DecisionItem
@@ -16,11 +15,11 @@ MAX_NOTICES: Final = 1024
 """So many different ones are remembered; later ones are not said."""
 
 
-@dataclass(slots=True)
 class Notices:
     """Logs each warning the first time it comes up."""
 
-    _said: set[str] = field(default_factory=set)
+    def __init__(self) -> None:
+        self._said: Final[set[str]] = set()
 
     def once(self, message: str) -> None:
         """Warn, unless that has been said."""

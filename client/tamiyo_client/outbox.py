@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from tamiyo_leyline import AdaptationCommand, CommandOutcome, CommandStatus, CommandType, EpochReport
@@ -14,13 +13,13 @@ from tamiyo_client.decision import OWN_ID_PREFIX, Decision
 
 MAX_MISSED: Final = 256
 """Reports (and decisions of the client's own) kept for a silent service; the oldest go first."""
+_MAX_FOREIGN_IDS: Final = 1024
 MAX_OUTCOMES: Final = 256
 """Outcomes a report may carry."""
 
 Item: TypeAlias = EpochReport | RewindRequest
 
 
-@dataclass(slots=True)
 class Outbox:
     """Everything a run still has to tell, bounded.
 
@@ -35,12 +34,12 @@ class Outbox:
     the last attempt to tell it.
     """
 
-    missed: deque[Item] = field(default_factory=deque)
-    own: deque[ClientDecision] = field(default_factory=deque)
-    own_due: bool = False
-    outcomes: dict[str, CommandOutcome] = field(default_factory=dict)
-    dropped: int = 0
-    _foreign_ids: deque[str] = field(default_factory=lambda: deque(maxlen=1024))
+    def __init__(self) -> None:
+        self.missed: deque[Item] = deque()
+        self.own: deque[ClientDecision] = deque()
+        self.own_due = False
+        self.outcomes: dict[str, CommandOutcome] = {}
+        self._foreign_ids: deque[str] = deque(maxlen=_MAX_FOREIGN_IDS)
 
     def miss(self, report: EpochReport) -> bool:
         """Keep a sealed report that got no answer; False if the oldest one had to go for it."""
@@ -56,7 +55,6 @@ class Outbox:
     def give_up(self, report: EpochReport) -> None:
         """Drop a missed report; the outcomes it carried travel with the next one."""
         self._take_back(report)
-        self.dropped += 1
 
     def give_up_all(self) -> int:
         """Drop every missed report; return how many there were."""

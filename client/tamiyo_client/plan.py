@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias, TypedDict
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypedDict
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
@@ -71,8 +71,7 @@ _DOTS: Final = frozenset({".", ".."})
 """Valid run ids by their characters, but every HTTP library takes them for steps in the path."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunPlan:
+class RunPlan(NamedTuple):
     """What a run is to be.
 
     Attributes:

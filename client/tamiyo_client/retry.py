@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from tamiyo_client.calls import REPEATABLE_METHODS, Call
@@ -64,7 +63,6 @@ def pause_s(error: TamiyoError, tries: int, remaining_s: float, retry: RetrySett
     return asked + min(ceiling, room_s) * retry.random()
 
 
-@dataclass(slots=True)
 class Circuit:
     """Remembers a service's silence, so that not every epoch pays for it.
 
@@ -81,9 +79,10 @@ class Circuit:
     make one call more or less.
     """
 
-    clock: Clock
-    silent_calls: int = 0
-    quiet_until: float = 0.0
+    def __init__(self, clock: Clock) -> None:
+        self._clock: Final = clock
+        self._silent_calls = 0
+        self._quiet_until = 0.0
 
     def require_open(self) -> None:
         """Let a call pass, or not.
@@ -91,26 +90,26 @@ class Circuit:
         Raises:
             NotAskedError: while the service is left alone.
         """
-        wait_s = self.quiet_until - self.clock()
+        wait_s = self._quiet_until - self._clock()
         if wait_s > 0.0:
-            calls = f"{self.silent_calls} calls" if self.silent_calls != 1 else "a call"
+            calls = f"{self._silent_calls} calls" if self._silent_calls != 1 else "a call"
             raise NotAskedError(f"Tamiyo did not answer {calls}, it is asked again in {wait_s:.1f} s")
 
     @property
     def is_listening(self) -> bool:
         """Whether the service answered lately: a call may then use its whole deadline on repeats."""
-        return self.silent_calls < SILENT_CALLS_BEFORE_QUIET
+        return self._silent_calls < SILENT_CALLS_BEFORE_QUIET
 
     def heard(self) -> None:
         """The service answered."""
-        self.silent_calls = 0
-        self.quiet_until = 0.0
+        self._silent_calls = 0
+        self._quiet_until = 0.0
 
     def silent(self, error: SilenceError, cost_s: float) -> None:
         """The service did not answer a call, which cost the trainer `cost_s` seconds."""
         # What a call with repeats cost says nothing about what one try will cost.
         quiet_s = 0.0 if self.is_listening else QUIET_FACTOR * cost_s
-        self.silent_calls += 1
+        self._silent_calls += 1
         if isinstance(error, ServiceBusyError):
             quiet_s = max(quiet_s, error.retry_after_s)
-        self.quiet_until = self.clock() + min(quiet_s, LONGEST_QUIET_S)
+        self._quiet_until = self._clock() + min(quiet_s, LONGEST_QUIET_S)

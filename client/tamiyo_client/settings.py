@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import math
-import random
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from tamiyo_leyline import LEYLINE_VERSION, __version__
 from tamiyo_leyline.api import LEYLINE_HEADER
 
+if TYPE_CHECKING:
+    import ssl
+
 from tamiyo_client.errors import UsageError
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def _system_random() -> Callable[[], float]:
+    # Like httpx, it is needed by who makes a client, not by who imports one.
+    from random import random
+
+    return random
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +43,7 @@ class RetrySettings:
 
     first_backoff_s: float = 0.05
     longest_backoff_s: float = 0.5
-    random: Callable[[], float] = field(default=random.random, repr=False)
+    random: Callable[[], float] = field(default_factory=_system_random, repr=False)
 
     def __post_init__(self) -> None:
         if not 0.0 < self.first_backoff_s <= self.longest_backoff_s < math.inf:

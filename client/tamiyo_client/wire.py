@@ -15,16 +15,14 @@ I/O and starts no thread, so the synchronous and the asynchronous client differ 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Generic, Self, TypeAlias, TypeVar, cast
+from typing import Any, Final, Generic, NamedTuple, Self, TypeAlias, TypeVar, cast
 
 Result = TypeVar("Result")
 Clock: TypeAlias = Callable[[], float]
 """Seconds on a clock that never goes back, such as `time.monotonic`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One HTTP request; `path` starts with a slash and includes the query."""
 
     method: str
@@ -32,8 +30,7 @@ class Request:
     body: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """One complete HTTP response; header names are in lower case."""
 
     status: int
@@ -41,16 +38,14 @@ class Response:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """Step: send the request, and answer within the seconds left."""
 
     request: Request
     timeout_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Sleep:
+class Sleep(NamedTuple):
     """Step: let time pass."""
 
     seconds: float
@@ -61,8 +56,7 @@ Conversation: TypeAlias = Generator[Step, Response | None, Result]
 """Yields steps, is sent the response of each `Send` (None after a `Sleep`), returns its result."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(NamedTuple):
     """A moment by which a call must be over, whatever it is made of."""
 
     expires_at: float
