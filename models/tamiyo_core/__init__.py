@@ -12,14 +12,23 @@ from tamiyo_core.ledger import CommandLedger, LedgerStep
 from tamiyo_core.ledger_page import Transition
 from tamiyo_core.legality import IllegalDecisionError, germination_open, mask_of
 from tamiyo_core.policy import Comparison, Decision, DecisionContext, Policy
-from tamiyo_core.registry import BUILT_IN, UnknownPolicyError, build_policy
+from tamiyo_core.registry import (
+    BUILT_IN,
+    ENTRY_POINT_GROUP,
+    BrokenPolicyError,
+    UnknownPolicyError,
+    build_policy,
+    installed_policies,
+)
 from tamiyo_core.rules import RULES_VERSION
 from tamiyo_core.state import RunState, SnapshotError, TrackerState
 from tamiyo_core.tracker import SignalTracker
 
 __all__ = [
     "BUILT_IN",
+    "ENTRY_POINT_GROUP",
     "RULES_VERSION",
+    "BrokenPolicyError",
     "CommandLedger",
     "CommandRef",
     "Comparison",
@@ -44,6 +53,7 @@ __all__ = [
     "explain_features",
     "explain_slots",
     "germination_open",
+    "installed_policies",
     "mask_of",
     "parse_command_id",
     "to_command",
