@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 from tamiyo_core import Engine, HeuristicPolicy, RunState
-from tamiyo_garden import TASKS, GardenTrainer, Task
+from tamiyo_garden import TASKS, GardenConfig, GardenTrainer, Task
 from tamiyo_leyline import (
     ActionKind,
     AdaptationCommand,
@@ -143,11 +143,14 @@ def study(seeds: Iterable[int]) -> list[Run]:
 def variants(seeds: Sequence[int]) -> list[dict[str, Any]]:
     """The gain of every variant on the tuning seeds, percentage points against its own static host."""
     rows = []
+    statics: dict[GardenConfig, list[Run]] = {}
     for name, task in TASKS.items():
         for label, changes in VARIANTS.items():
             changed = _changed(task, changes)
-            pairs = [[train(name, arm, changed, seed) for arm in ("grown", "static")] for seed in seeds]
-            gains = [_gain(grown, static) for grown, static in pairs]
+            grown = [train(name, "grown", changed, seed) for seed in seeds]
+            if changed.garden not in statics:
+                statics[changed.garden] = [train(name, "static", changed, seed) for seed in seeds]
+            gains = [_gain(*pair) for pair in zip(grown, statics[changed.garden], strict=True)]
             rows.append({"task": name, "variant": label, "mean": statistics.mean(gains), "gains": gains})
             print(f"{name:8} {label:44} {statistics.mean(gains):+6.2f}  {_listed(gains)}", flush=True)
     return rows
@@ -193,6 +196,7 @@ _CELLS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "static, test accuracy %": lambda row: _shown(row["static"]),
     "grown, test accuracy %": lambda row: _shown(row["grown"]),
     "grown − static, points": lambda row: f"**{row['gain']['mean']:+.2f}** ± {row['gain']['deviation']:.2f}",
+    "its median": lambda row: f"{row['gain']['median']:+.2f}",
     "its 95 % interval (bootstrap)": lambda row: "{:+.2f} … {:+.2f}".format(*row["gain"]["interval"]),
     "seeds that gained": lambda row: f"{row['gained']} of {row['seeds']}",
     "per seed": lambda row: _listed(row["gains"]),
@@ -230,6 +234,7 @@ def _gain(grown: Run, static: Run) -> float:
 def _spread(values: Sequence[float]) -> dict[str, float]:
     return {
         "mean": statistics.mean(values),
+        "median": statistics.median(values),
         "deviation": statistics.stdev(values),
         "min": min(values),
         "max": max(values),
@@ -256,17 +261,23 @@ def _save(name: str, content: Any) -> None:
     (RESULTS / name).write_text(json.dumps(content, indent=1) + "\n")
 
 
+def _saved_runs() -> list[Run]:
+    saved = json.loads((RESULTS / "growth.json").read_text())["runs"]
+    return [Run(**{**run, "seeds": tuple(run["seeds"])}) for run in saved]
+
+
 def main() -> None:
     """Run the study, or the variants."""
     parser = argparse.ArgumentParser(description="Does growth pay?")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="seeds of the study, counted from 0")
     parser.add_argument("--variants", action="store_true", help="other settings on the tuning seeds instead")
+    parser.add_argument("--table", action="store_true", help="print the last study again, without training")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.variants:
         _save("growth_variants.json", variants(TUNING_SEEDS))
         return
-    runs = study(range(options.seeds))
+    runs = _saved_runs() if options.table else study(range(options.seeds))
     rows = summary(runs)
     _save("growth.json", {"summary": rows, "runs": [asdict(run) for run in runs]})
     print(markdown(rows))

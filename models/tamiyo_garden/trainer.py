@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from tamiyo_leyline import AdaptationCommand, CommandOutcome, EpochReport
+from tamiyo_leyline import AdaptationCommand, CommandOutcome, CommandType, EpochReport
 from torch.nn import functional
 
 from tamiyo_garden.bed import SeedBed, Soil
@@ -69,8 +69,11 @@ class GardenTrainer:
     def apply(self, command: AdaptationCommand) -> CommandOutcome:
         """Carry out a command before the next epoch; the next report tells its outcome.
 
-        A command that was given twice is carried out once, and answered the same.
+        A command that was given twice is carried out once, and answered the same. REQUEST_STATE asks for
+        nothing but that report, so the report says nothing about it.
         """
+        if command.command_type is CommandType.REQUEST_STATE:
+            return execute(command, self.bed, self.epoch + 1)
         if command.command_id not in self._outcomes:
             self._outcomes[command.command_id] = execute(command, self.bed, self.epoch + 1)
         return self._outcomes[command.command_id]

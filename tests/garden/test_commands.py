@@ -18,6 +18,7 @@ def stages(trainer: GardenTrainer) -> dict[str, SeedStage]:
 def test_request_state_does_nothing_and_is_executed(trainer: Any, command: Any) -> None:
     assert trainer.apply(command(CommandType.REQUEST_STATE)).status is EXECUTED
     assert stages(trainer) == {}
+    assert trainer.train_epoch().outcomes == ()
 
 
 def test_germinate_plants_a_seed_in_the_first_free_slot(trainer: Any, germinate: Any) -> None:
