@@ -45,6 +45,8 @@ class Target:
 
 TARGETS = (
     Target("core", "median_us", 60.0, True, "observe + decide, one seed, median, us"),
+    Target("plateau", "default.alarms_to_raw", 0.2, True, "false plateau alarms, to the raw rule's"),
+    Target("plateau", "default.delay_to_raw", 1.0, True, "median delay of detection, to the raw rule's"),
     Target("features", "objects_speedup", 2.0, False, "1 024 signals from objects, times the scalar loop"),
     Target("features", "columns_speedup", 20.0, False, "1 024 signals from columns, times the scalar loop"),
     Target(
