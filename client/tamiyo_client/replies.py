@@ -105,7 +105,8 @@ def _error(response: Response) -> TamiyoError:
         problem = Problem.model_validate_json(response.body)
     except ValidationError:
         return _unknown_problem(response)
-    errors = "".join(f"; {error.field}: {error.message}" for error in problem.errors)
+    further = (error for error in problem.errors if error.message not in problem.detail)
+    errors = "".join(f"; {error.field}: {error.message}" for error in further)
     message = f"{problem.code.value}: {problem.detail}{errors}"
     if problem.error_id is not None:
         message += f" (error id {problem.error_id})"

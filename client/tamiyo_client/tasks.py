@@ -84,7 +84,7 @@ class TaskTransport:
         return self._client
 
     async def _perform(self, client: httpx.AsyncClient, send: Send) -> Response:
-        request = client.build_request(**outgoing(self._endpoint, send.request), timeout=send.timeout_s)
+        request = outgoing(self._endpoint, send.request, send.timeout_s)
         response = await client.send(request, stream=True)
         try:
             body = bytearray()

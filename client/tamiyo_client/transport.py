@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
 
 import httpx
 
@@ -17,6 +18,8 @@ from tamiyo_client.errors import (
 from tamiyo_client.settings import Endpoint
 from tamiyo_client.wire import Request, Response
 
+Trace: TypeAlias = Callable[[str, Mapping[str, Any]], None]
+"""Called with the name of an event of the connection and what it is about."""
 MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
 """No answer of the service comes near this; what does is not read into the trainer's memory."""
 MAX_STUCK: Final = 4
@@ -30,7 +33,6 @@ def client_options(endpoint: Endpoint) -> dict[str, Any]:
     # Loading the certificates takes longer than a whole call; plain http needs none, but for a proxy.
     needs_tls = trust_env or endpoint.base_url.startswith("https:")
     return {
-        "headers": dict(endpoint.headers),
         "verify": endpoint.network.verify if needs_tls else False,
         "trust_env": trust_env,
         "limits": _LIMITS,
@@ -38,20 +40,41 @@ def client_options(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def outgoing(endpoint: Endpoint, request: Request) -> dict[str, Any]:
-    """Keyword arguments of ``build_request`` for this request."""
-    headers = {"content-type": "application/json"} if request.body is not None else None
-    return {
-        "method": request.method,
-        "url": endpoint.base_url + request.path,
-        "content": request.body,
-        "headers": headers,
-    }
+def outgoing(
+    endpoint: Endpoint, request: Request, timeout_s: float, trace: Trace | None = None
+) -> httpx.Request:
+    """The request in httpx's terms.
+
+    Built here rather than by the httpx client, which merges headers and parses the address anew each time.
+
+    Args:
+        endpoint: where the service is.
+        request: what to send.
+        timeout_s: bounds each wait for the connection, seconds.
+        trace: told of everything that happens to the connection.
+    """
+    headers = endpoint.headers
+    if request.body is not None:
+        headers = {**headers, "content-type": "application/json"}
+    extensions: dict[str, Any] = {"timeout": httpx.Timeout(timeout_s).as_dict()}
+    if trace is not None:
+        extensions["trace"] = trace
+    url = _url(endpoint.base_url + request.path)
+    return httpx.Request(request.method, url, headers=headers, content=request.body, extensions=extensions)
+
+
+@lru_cache(maxsize=256)
+def _url(address: str) -> httpx.URL:
+    return httpx.URL(address)
 
 
 def incoming(response: httpx.Response, body: bytes) -> Response:
     """The complete response."""
-    return Response(response.status_code, _plain(response.headers), body)
+    # Header names and values are Latin-1 at worst (RFC 9110); httpx would guess at their encoding.
+    headers = {
+        name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw
+    }
+    return Response(response.status_code, headers, body)
 
 
 def require_small(size: int) -> None:
@@ -83,7 +106,3 @@ def translated(error: Exception) -> TamiyoError:
     if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
         return UsageError(f"the address cannot be used: {error}")
     return ServiceUnreachableError(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
-
-
-def _plain(headers: httpx.Headers) -> Mapping[str, str]:
-    return dict(headers.items())
