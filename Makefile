@@ -60,7 +60,7 @@ format: setup ## put everything into the house style
 	@$(BIN)/ruff format .
 
 image: ## build the service's container image
-	@DOCKER_BUILDKIT=1 docker build --file docker/Dockerfile --tag $(IMAGE) .
+	@docker build --file docker/Dockerfile --tag $(IMAGE) .
 
 clean: ## remove .venv and everything built or cached
 	@rm -rf $(VENV) dist build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .docker-test

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
-from tests.docker.deployment import IMAGE, ROOT, Deployment, build_image, deployed
+from tests.docker.deployment import IMAGE, ROOT, Deployment, deployed, free_port
 from tests.docker.engine import Engine, any_engine
 
 
@@ -18,15 +19,22 @@ def engine() -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def image(engine: Engine) -> Iterator[str]:
-    """The service's image, built from the working tree."""
-    build_image(engine)
-    yield IMAGE
+def composed(engine: Engine) -> Iterator[Deployment]:
+    """The compose file with its image built from the working tree, not yet started."""
+    deployment = Deployment(engine, f"tamiyo-test-{os.getpid()}", free_port())
+    deployment.build()
+    yield deployment
     engine.run("image", "rm", "--force", IMAGE)
 
 
 @pytest.fixture(scope="session")
-def deployment(engine: Engine, image: str) -> Iterator[Deployment]:
+def image(composed: Deployment) -> str:
+    """The service's image."""
+    return IMAGE
+
+
+@pytest.fixture(scope="session")
+def deployment(composed: Deployment) -> Iterator[Deployment]:
     """The compose file, brought up and healthy."""
-    with deployed(engine) as deployment:
+    with deployed(composed) as deployment:
         yield deployment

@@ -55,6 +55,10 @@ class Deployment:
         ]
         return run([*command, *arguments], {**self.engine.environment, **chosen})
 
+    def build(self) -> None:
+        """Build the image, as users do."""
+        self.compose("build", "--quiet")
+
     def up(self) -> None:
         """Start it and wait until it is healthy."""
         self.compose("up", "--detach", "--no-build", "--wait", "--wait-timeout", str(HEALTHY_SECONDS))
@@ -88,20 +92,13 @@ def compose_command() -> list[str]:
 
 
 @contextmanager
-def deployed(engine: Engine) -> Iterator[Deployment]:
+def deployed(deployment: Deployment) -> Iterator[Deployment]:
     """The service, healthy, until the end of the context; nothing of it stays, its volume neither."""
-    deployment = Deployment(engine, f"tamiyo-test-{os.getpid()}", free_port())
     try:
         deployment.up()
         yield deployment
     finally:
         deployment.compose("down", "--volumes", "--remove-orphans")
-
-
-def build_image(engine: Engine) -> None:
-    """Build the image the compose file is tried with."""
-    dockerfile = str(ROOT / "docker" / "Dockerfile")
-    engine.run("build", "--quiet", "--file", dockerfile, "--tag", IMAGE, str(ROOT))
 
 
 def free_port() -> int:

@@ -67,7 +67,7 @@ def run(command: list[str], environment: Mapping[str, str]) -> str:
     """
     result = subprocess.run(
         command,
-        env={**os.environ, "DOCKER_BUILDKIT": "1", **environment},
+        env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
