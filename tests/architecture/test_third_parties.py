@@ -27,7 +27,7 @@ ALLOWED = {
         "structlog",
         "uvicorn",
     },
-    "tamiyo_cli": {"httpx", "pydantic", "rich", "typer", "uvicorn"},
+    "tamiyo_cli": {"httpx", "pydantic", "rich", "torch", "typer", "uvicorn"},
 }
 CLOCK_CHANCE_AND_WORLD = {
     "input",
