@@ -64,10 +64,12 @@ def commands_for(
     decisions: Sequence[Decision], decision_id: str, now: datetime, epoch: int
 ) -> tuple[AdaptationCommand, ...]:
     """What the reply carries: a command for each decision that acts, else exactly one WAIT."""
-    acting = [decision for decision in decisions if decision.kind is not ActionKind.WAIT]
+    acting = [decision for decision in decisions if decision.action.kind is not ActionKind.WAIT]
+    if not acting:
+        return (to_command(_joined(decisions), command_id(decision_id, 1), now, epoch),)
     return tuple(
         to_command(decision, command_id(decision_id, number), now, epoch)
-        for number, decision in enumerate(acting or [_joined(decisions)], 1)
+        for number, decision in enumerate(acting, 1)
     )
 
 
@@ -76,13 +78,10 @@ def _joined(decisions: Sequence[Decision]) -> Decision:
     if len(decisions) == 1:
         return decisions[0]
     seeds = [decision.seed for decision in decisions if decision.seed is not None]
-    reason = "; ".join(dict.fromkeys(decision.reason for decision in decisions))
-    return Decision(
-        decisions[0].action,
-        reason,
-        min(decision.confidence for decision in decisions),
-        seeds[0] if len(seeds) == 1 else None,
-    )
+    reasons = dict.fromkeys([decision.reason for decision in decisions])
+    confidence = min([decision.confidence for decision in decisions])
+    seed = seeds[0] if len(seeds) == 1 else None
+    return Decision(decisions[0].action, "; ".join(reasons), confidence, seed)
 
 
 def to_command(decision: Decision, command: str, now: datetime, epoch: int) -> AdaptationCommand:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -33,6 +33,7 @@ from tamiyo_core.state import (
     QueuedOutcome,
     RunState,
     SnapshotError,
+    TrackedCommand,
     TrackerState,
     restored_values,
     snapshot_values,
@@ -74,7 +75,7 @@ class Engine:
     def __init__(self, config: RunConfig, policy: Policy) -> None:
         self.config: Final = config
         self.policy: Final = policy
-        self._tracker = SignalTracker(config)
+        self.tracker: Final = SignalTracker(config)
         self._ledger = CommandLedger(config)
         self._layout = config.topology.layout
         self._percent = config.accuracy_unit is AccuracyUnit.PERCENT
@@ -87,7 +88,7 @@ class Engine:
 
     def initial(self) -> RunState:
         """The state before any report."""
-        return RunState(self._tracker.initial(), self._ledger.initial(), self.policy.initial())
+        return RunState(self.tracker.initial(), self._ledger.initial(), self.policy.initial())
 
     def step(
         self,
@@ -120,7 +121,7 @@ class Engine:
         ledger = self._ledger.advance(
             state.ledger, report.epoch, seeds, changes, _outcomes(state.queued, report)
         )
-        tracker, signals = self._tracker.observe(state.tracker, report, changes)
+        tracker, signals = self.tracker.observe(state.tracker, report, changes)
         context = self._context(ledger.state, report.epoch, held=hold is not None, draw=draw)
         policy_state, decisions = self.policy.decide(state.policy, signals, context)
         if backfill:
@@ -138,7 +139,7 @@ class Engine:
             context,
             decisions,
             commands,
-            tuple(self._events(state.tracker, seeds, signals, changes, ledger, commands)),
+            self._events(state.tracker, seeds, signals, changes, ledger, commands),
             ledger.transitions,
             (*ledger.warnings, *self._warnings(tracker, changes)),
         )
@@ -178,17 +179,16 @@ class Engine:
         return None if elapsed is None or elapsed >= embargo else epoch - elapsed + embargo
 
     def _context(self, ledger: LedgerState, epoch: int, *, held: bool, draw: float) -> DecisionContext:
-        opened = ledger.open
+        opened, culled = ledger.open, ledger.last_cull_epoch
+        executed = [c.seed_id for c in opened if c.status is CommandStatus.EXECUTED and c.seed_id]
         return DecisionContext(
             self._layout,
             self._ledger.penalties(ledger, epoch),
             ledger.cursor,
-            None if ledger.last_cull_epoch is None else epoch - ledger.last_cull_epoch,
-            any(c.kind is ActionKind.CULL and c.status is CommandStatus.ISSUED for c in opened),
-            any(c.kind is ActionKind.GERMINATE for c in opened),
-            frozenset(c.seed_id for c in opened if c.seed_id and c.status is CommandStatus.EXECUTED)
-            if opened
-            else _NOBODY,
+            None if culled is None else epoch - culled,
+            bool(opened) and any(_pending(command, ActionKind.CULL) for command in opened),
+            bool(opened) and any(command.kind is ActionKind.GERMINATE for command in opened),
+            frozenset(executed) if executed else _NOBODY,
             held,
             draw,
         )
@@ -201,23 +201,28 @@ class Engine:
         changes: SeedChanges,
         ledger: LedgerStep,
         commands: Sequence[AdaptationCommand],
-    ) -> Iterator[TelemetryEvent]:
-        yield from training_events(
-            before, signals, plateau_alarm=self._plateau_alarm, surgery=changes.surgery
-        )
+    ) -> tuple[TelemetryEvent, ...]:
         epoch = signals.metrics.epoch
+        events = training_events(
+            before, signals.metrics, plateau_alarm=self._plateau_alarm, surgery=changes.surgery
+        )
         if changes is not NO_CHANGES:
-            yield from seed_events(epoch, changes, ledger.fossilized)
+            events += seed_events(epoch, changes, ledger.fossilized)
         if seeds:
-            yield from gradient_events(epoch, before, seeds)
-        yield from command_events(epoch, ledger.transitions, commands)
+            events += gradient_events(epoch, before, seeds)
+        events += command_events(epoch, ledger.transitions, commands)
+        return tuple(events)
 
     def _warnings(self, tracker: TrackerState, changes: SeedChanges) -> tuple[str, ...]:
-        warnings = illegal_moves(changes)
+        warnings = illegal_moves(changes) if changes.illegal else ()
         if self._percent and looks_like_fractions(tracker):
             hint = 'accuracies never exceeded 1.0: create the run with "accuracy_unit": "fraction"'
             return (*warnings, hint)
         return warnings
+
+
+def _pending(command: TrackedCommand, kind: ActionKind) -> bool:
+    return command.kind is kind and command.status is CommandStatus.ISSUED
 
 
 def _outcomes(queued: tuple[QueuedOutcome, ...], report: EpochReport) -> tuple[QueuedOutcome, ...]:

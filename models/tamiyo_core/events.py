@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from tamiyo_leyline import (
     AdaptationCommand,
@@ -12,88 +12,92 @@ from tamiyo_leyline import (
     SeedStateReport,
     TelemetryEvent,
     TelemetryEventType,
-    TrainingSignals,
+    TrainingMetrics,
 )
 
 from tamiyo_core.changes import SeedChanges, SeedMove
 from tamiyo_core.ledger_page import Transition
 from tamiyo_core.rules import DEGRADATION_POINTS
-from tamiyo_core.state import TrackerState
+from tamiyo_core.state import SeedTrack, TrackerState
 
 
-def seed_events(epoch: int, changes: SeedChanges, fossilized: Collection[str]) -> Iterator[TelemetryEvent]:
-    """What happened to the seeds: germinated, moved, fossilized, culled."""
-    for seed in changes.appeared:
-        yield _of_seed(TelemetryEventType.SEED_GERMINATED, epoch, seed, f"{seed.blueprint_id} germinated")
-    for move in changes.moved:
-        yield _of_seed(_stage_event(move), epoch, move.now, _stage_words(move))
-    for track in changes.left:
-        kept = track.seed_id in fossilized
-        yield TelemetryEvent(
-            type=TelemetryEventType.SEED_FOSSILIZED if kept else TelemetryEventType.SEED_CULLED,
-            epoch=epoch,
-            message=f"{track.blueprint_id} is gone",
-            seed_id=track.seed_id,
-            slot_id=track.slot_id,
-        )
+def training_events(
+    before: TrackerState, metrics: TrainingMetrics, *, plateau_alarm: int, surgery: bool
+) -> list[TelemetryEvent]:
+    """What happened to the training: the epoch itself, plateau, improvement, degradation, divergence.
+
+    Args:
+        before: state of the tracker after the report before.
+        metrics: of this report.
+        plateau_alarm: plateau that is worth an event.
+        surgery: whether the host itself changed.
+    """
+    epoch, plateau = metrics.epoch, metrics.plateau_epochs
+    accuracy = "not measured" if metrics.val_accuracy is None else f"{metrics.val_accuracy:.2f} %"
+    events = [_plain(TelemetryEventType.EPOCH_COMPLETED, epoch, f"validation accuracy {accuracy}")]
+    if metrics.diverged:
+        events.append(_plain(TelemetryEventType.DIVERGENCE_DETECTED, epoch, "a loss is not finite"))
+    if before.plateau_epochs < plateau == plateau_alarm:
+        message = f"no improvement in {plateau} measured reports"
+        events.append(_plain(TelemetryEventType.PLATEAU_DETECTED, epoch, message))
+    if before.plateau_epochs > 0 == plateau and not surgery:
+        message = f"improving again: {metrics.smoothed_accuracy_delta:+.2f}"
+        events.append(_plain(TelemetryEventType.IMPROVEMENT_DETECTED, epoch, message))
+    if metrics.accuracy_delta < -DEGRADATION_POINTS:
+        message = f"validation accuracy changed by {metrics.accuracy_delta:+.2f} points"
+        events.append(_plain(TelemetryEventType.PERFORMANCE_DEGRADATION, epoch, message))
+    return events
+
+
+def seed_events(epoch: int, changes: SeedChanges, fossilized: Collection[str]) -> list[TelemetryEvent]:
+    """What happened to the seeds: germinated, moved, fossilized, culled.
+
+    Args:
+        epoch: of the report.
+        changes: of the seeds since the report before.
+        fossilized: seeds that are gone because they were fossilised.
+    """
+    germinated = TelemetryEventType.SEED_GERMINATED
+    return [
+        *(_of_seed(germinated, epoch, seed, f"{seed.blueprint_id} germinated") for seed in changes.appeared),
+        *(_of_seed(_stage_event(move), epoch, move.now, _stage_words(move)) for move in changes.moved),
+        *(_of_lost_seed(epoch, track, track.seed_id in fossilized) for track in changes.left),
+    ]
 
 
 def gradient_events(
     epoch: int, before: TrackerState, seeds: Sequence[SeedStateReport]
-) -> Iterator[TelemetryEvent]:
+) -> list[TelemetryEvent]:
     """Anomalies of the seeds' gradients: exploding, vanishing, leaking into the host."""
-    violations = {track.seed_id: track.isolation_violations for track in before.seeds}
+    events = []
     for seed in seeds:
-        if seed.telemetry is not None and (seed.telemetry.has_exploding or seed.telemetry.has_vanishing):
-            kind = "exploding" if seed.telemetry.has_exploding else "vanishing"
-            yield _of_seed(TelemetryEventType.GRADIENT_ANOMALY, epoch, seed, f"{kind} gradients")
-        leaks = (seed.metrics.isolation_violations if seed.metrics else None) or 0
-        if leaks > violations.get(seed.seed_id, 0):
-            yield _of_seed(
-                TelemetryEventType.ISOLATION_VIOLATION, epoch, seed, f"{leaks} isolation violations so far"
-            )
-
-
-def training_events(
-    before: TrackerState, signals: TrainingSignals, *, plateau_alarm: int, surgery: bool
-) -> Iterator[TelemetryEvent]:
-    """What happened to the training: the epoch itself, plateau, improvement, degradation, divergence."""
-    metrics = signals.metrics
-    epoch = metrics.epoch
-    accuracy = "not measured" if metrics.val_accuracy is None else f"{metrics.val_accuracy:.2f} %"
-    yield _plain(TelemetryEventType.EPOCH_COMPLETED, epoch, f"validation accuracy {accuracy}")
-    if metrics.diverged:
-        yield _plain(TelemetryEventType.DIVERGENCE_DETECTED, epoch, "a loss is not finite")
-    if before.plateau_epochs < metrics.plateau_epochs == plateau_alarm:
-        message = f"no improvement in {metrics.plateau_epochs} measured reports"
-        yield _plain(TelemetryEventType.PLATEAU_DETECTED, epoch, message)
-    if before.plateau_epochs > 0 == metrics.plateau_epochs and not surgery:
-        message = f"improving again: {metrics.smoothed_accuracy_delta:+.2f}"
-        yield _plain(TelemetryEventType.IMPROVEMENT_DETECTED, epoch, message)
-    if metrics.accuracy_delta < -DEGRADATION_POINTS:
-        message = f"validation accuracy changed by {metrics.accuracy_delta:+.2f} points"
-        yield _plain(TelemetryEventType.PERFORMANCE_DEGRADATION, epoch, message)
+        health = seed.telemetry
+        if health is not None and (health.has_exploding or health.has_vanishing):
+            kind = "exploding" if health.has_exploding else "vanishing"
+            events.append(_of_seed(TelemetryEventType.GRADIENT_ANOMALY, epoch, seed, f"{kind} gradients"))
+        leaks = None if seed.metrics is None else seed.metrics.isolation_violations
+        if leaks and leaks > _known_leaks(before, seed.seed_id):
+            message = f"{leaks} isolation violations so far"
+            events.append(_of_seed(TelemetryEventType.ISOLATION_VIOLATION, epoch, seed, message))
+    return events
 
 
 def command_events(
     epoch: int, transitions: Iterable[Transition], commands: Iterable[AdaptationCommand]
-) -> Iterator[TelemetryEvent]:
+) -> list[TelemetryEvent]:
     """What became of earlier commands, and the new ones."""
-    for transition in transitions:
-        executed = transition.status is CommandStatus.EXECUTED
-        kind = TelemetryEventType.COMMAND_EXECUTED if executed else TelemetryEventType.COMMAND_FAILED
-        message = f"{transition.status}: {transition.detail}" if transition.detail else transition.status
-        yield TelemetryEvent(type=kind, epoch=epoch, message=message, command_id=transition.command_id)
-    for command in commands:
-        if command.command_type is not CommandType.REQUEST_STATE:
-            yield TelemetryEvent(
-                type=TelemetryEventType.COMMAND_ISSUED,
-                epoch=epoch,
-                message=f"{command.command_type}: {command.reason}",
-                seed_id=command.target_seed_id,
-                slot_id=command.target_slot_id,
-                command_id=command.command_id,
-            )
+    return [
+        *(_of_transition(epoch, transition) for transition in transitions),
+        *(
+            _of_command(epoch, command)
+            for command in commands
+            if command.command_type is not CommandType.REQUEST_STATE
+        ),
+    ]
+
+
+def _known_leaks(before: TrackerState, seed_id: str) -> int:
+    return next((track.isolation_violations for track in before.seeds if track.seed_id == seed_id), 0)
 
 
 def _stage_event(move: SeedMove) -> TelemetryEventType:
@@ -106,6 +110,34 @@ def _stage_event(move: SeedMove) -> TelemetryEventType:
 
 def _stage_words(move: SeedMove) -> str:
     return f"{move.now.blueprint_id}: {move.before.stage.name} → {move.now.stage.name}"
+
+
+def _of_lost_seed(epoch: int, track: SeedTrack, kept: bool) -> TelemetryEvent:
+    return TelemetryEvent(
+        type=TelemetryEventType.SEED_FOSSILIZED if kept else TelemetryEventType.SEED_CULLED,
+        epoch=epoch,
+        message=f"{track.blueprint_id} is gone",
+        seed_id=track.seed_id,
+        slot_id=track.slot_id,
+    )
+
+
+def _of_transition(epoch: int, transition: Transition) -> TelemetryEvent:
+    executed = transition.status is CommandStatus.EXECUTED
+    kind = TelemetryEventType.COMMAND_EXECUTED if executed else TelemetryEventType.COMMAND_FAILED
+    message = f"{transition.status}: {transition.detail}" if transition.detail else transition.status
+    return TelemetryEvent(type=kind, epoch=epoch, message=message, command_id=transition.command_id)
+
+
+def _of_command(epoch: int, command: AdaptationCommand) -> TelemetryEvent:
+    return TelemetryEvent(
+        type=TelemetryEventType.COMMAND_ISSUED,
+        epoch=epoch,
+        message=f"{command.command_type}: {command.reason}",
+        seed_id=command.target_seed_id,
+        slot_id=command.target_slot_id,
+        command_id=command.command_id,
+    )
 
 
 def _of_seed(kind: TelemetryEventType, epoch: int, seed: SeedStateReport, message: str) -> TelemetryEvent:

@@ -78,7 +78,7 @@ class HeuristicPolicy:
         after = self._count_unhealthy(state, live) if live else _ALL_HEALTHY
         scene = _scene(after, live, signals, context)
         seeds = [self._seed_rules.decide(seed, scene) for seed in live]
-        culls = any(decision.kind is ActionKind.CULL for decision in seeds)
+        culls = any(decision.action.kind is ActionKind.CULL for decision in seeds)
         germination = self._germination_rules.decide(GerminationScene(signals, context, len(live), culls))
         return after, (*seeds, germination)
 
@@ -93,14 +93,9 @@ class HeuristicPolicy:
 def _scene(
     state: HeuristicState, live: list[SeedSignals], signals: TrainingSignals, context: DecisionContext
 ) -> SeedScene:
-    blended = [
-        (seed.blended_epoch, seed.alpha, seed.seed_id) for seed in live if seed.blended_epoch is not None
-    ]
-    return SeedScene(
-        context.layout,
-        signals.metrics.diverged,
-        context.settled_seeds,
-        dict(state.unhealthy),
-        max(blended)[2] if blended else None,
-        len(blended),
-    )
+    unhealthy = dict(state.unhealthy)
+    if not signals.metrics.diverged:
+        return SeedScene(context.layout, False, context.settled_seeds, unhealthy, None, 0)
+    blended = [(one.blended_epoch, one.alpha, one.seed_id) for one in live if one.blended_epoch is not None]
+    last_blended = max(blended)[2] if blended else None
+    return SeedScene(context.layout, True, context.settled_seeds, unhealthy, last_blended, len(blended))

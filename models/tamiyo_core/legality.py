@@ -56,7 +56,7 @@ def require_legal(
         )
     for decision in decisions:
         _require_sound(decision, context)
-        if decision.kind is ActionKind.WAIT or context.held:
+        if decision.action.kind is ActionKind.WAIT or context.held:
             continue
         if not mask_of(decision, signals, context, config)[decision.action.number]:
             raise IllegalDecisionError(f"{decision.action.name} is not legal for {_subject(decision)}")

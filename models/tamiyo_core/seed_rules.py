@@ -28,8 +28,9 @@ class SeedScene(NamedTuple):
     unhealthy: Mapping[str, int]
     """Unhealthy reports running, by seed."""
     last_blended: str | None
+    """In a diverged report: the live seed blended last."""
     blended: int
-    """How many live seeds have been blended."""
+    """In a diverged report: how many live seeds have been blended."""
 
 
 class SeedRules:
@@ -157,11 +158,13 @@ class SeedRules:
 
     def _otherwise(self, seed: SeedSignals, layout: ActionLayout, seen: list[Comparison]) -> Decision:
         """Rule 7. Confidence: how far the stage is from its threshold; one half where nothing is measured."""
-        improvement = seed.improvement_since_stage_start
+        improvement, drop = seed.improvement_since_stage_start, self._drop[seed.stage]
         told = "not measured" if improvement is None else f"{improvement:+.2f} {self._unit}"
         reason = f"seed {seed.seed_id} in {seed.stage.name}: improvement {told}, alpha {seed.alpha:.2f}"
-        drop = self._drop.get(seed.stage)
-        confidence = 0.5 if improvement is None or drop is None else share(improvement + drop, 2.0 * drop)
+        if improvement is None or seed.stage not in _CULLABLE:
+            confidence = 0.5
+        else:
+            confidence = share(improvement + drop, 2.0 * drop)
         return Decision(layout.wait, reason, confidence, seed, tuple(seen), layout.cull)
 
 
@@ -191,7 +194,9 @@ def _cull(
     return Decision(layout.cull, reason, confidence, seed, tuple(seen), layout.wait)
 
 
-def _by_stage(setting: float | Mapping[CullStage, float], default: float) -> dict[SeedStage, float]:
-    """The setting for each stage it concerns; stages a map leaves out keep the default."""
-    given = setting if isinstance(setting, Mapping) else dict.fromkeys(CULL_STAGES, setting)
-    return {SeedStage[name]: given.get(name, default) for name in CULL_STAGES}
+def _by_stage(setting: float | Mapping[CullStage, float], default: float) -> tuple[float, ...]:
+    """The setting by number of the stage; stages that a map leaves out, or no rule asks for: the default."""
+    if not isinstance(setting, Mapping):
+        return (setting,) * len(SeedStage)
+    given = {SeedStage[name]: value for name, value in setting.items()}
+    return tuple(given.get(stage, default) for stage in SeedStage)

@@ -45,18 +45,20 @@ class SeedTracker:
         """
         if not seeds:
             return (), ()
-        born = {seed.seed_id for seed in changes.appeared}
-        known = {track.seed_id: track for track in state.seeds if track.seed_id not in born}
-        slope = host_slope(state.slopes)
-        pairs = [self._observe_one(known.get(seed.seed_id), seed, epoch, slope) for seed in seeds]
+        known = {track.seed_id: track for track in state.seeds}
+        for seed in changes.appeared:
+            known.pop(seed.seed_id, None)
+        pairs = [self._observe_one(known.get(seed.seed_id), seed, epoch, state.slopes) for seed in seeds]
+        if len(pairs) == 1:
+            return (pairs[0][0],), (pairs[0][1],)
         return tuple([track for track, _ in pairs]), tuple([signals for _, signals in pairs])
 
     def _observe_one(
-        self, before: SeedTrack | None, seed: SeedStateReport, epoch: int, slope: float
+        self, before: SeedTrack | None, seed: SeedStateReport, epoch: int, slopes: tuple[float, ...]
     ) -> tuple[SeedTrack, SeedSignals]:
         metrics, health = seed.metrics, seed.telemetry
         improvements = NOT_MEASURED if metrics is None else self._improvements(metrics)
-        track = self._track(before or _new_track(seed, epoch), seed, epoch, slope, improvements)
+        track = self._track(before or _new_track(seed, epoch), seed, epoch, slopes, improvements)
         drift = expected_drift(track, epoch)
         epochs_in_stage = None if metrics is None else metrics.epochs_in_current_stage
         best, settled_epoch = track.best_improvement, track.settled_epoch
@@ -89,7 +91,7 @@ class SeedTracker:
         track: SeedTrack,
         seed: SeedStateReport,
         epoch: int,
-        slope: float,
+        slopes: tuple[float, ...],
         improvements: Improvements,
     ) -> SeedTrack:
         stage, improvement = seed.stage, improvements.since_stage_start
@@ -99,7 +101,7 @@ class SeedTracker:
             best, best_epoch = improvement, epoch
         training_epoch, drift_slope = track.training_epoch, track.drift_slope
         if training_epoch is None and SeedStage.TRAINING <= stage <= SeedStage.FOSSILIZED:
-            training_epoch, drift_slope = epoch, slope
+            training_epoch, drift_slope = epoch, host_slope(slopes)
         blended = SeedStage.BLENDING <= stage <= SeedStage.FOSSILIZED
         return SeedTrack(
             seed.seed_id,

@@ -41,6 +41,8 @@ class _Plateau(NamedTuple):
     epochs: int
     average: float
     averaged: int
+    smoothed: float
+    """The average without its bias."""
     surgery_unmeasured: bool
 
 
@@ -98,7 +100,7 @@ class SignalTracker:
             after.train_accuracy,
             after.val_accuracy,
             progress.accuracy_delta,
-            self._corrected(plateau.average, plateau.averaged),
+            plateau.smoothed,
             plateau.epochs,
             after.best_val_accuracy,
             after.best_val_loss,
@@ -118,7 +120,7 @@ class SignalTracker:
         loss_delta = accuracy_delta = 0.0
         objective = None
         if loss is not None and state.val_loss is not None:
-            loss_delta = _finite(state.val_loss - loss)
+            loss_delta = max(-_LARGEST, min(_LARGEST, state.val_loss - loss))
             if self._by_loss:
                 objective = relative_improvement(state.val_loss, loss)
         if accuracy is not None and state.val_accuracy is not None:
@@ -129,23 +131,25 @@ class SignalTracker:
         return _Progress(False, measured, loss_delta, accuracy_delta, objective)
 
     def _plateau(self, state: TrackerState, progress: _Progress, *, surgery: bool) -> _Plateau:
-        average, averaged = state.average, state.averaged
+        average, averaged, epochs = state.average, state.averaged, state.plateau_epochs
+        stays_out = state.surgery_unmeasured
         if surgery:
-            return _Plateau(0, average, averaged, not progress.measured)
-        if not progress.measured:
-            return _Plateau(state.plateau_epochs, average, averaged, state.surgery_unmeasured)
-        if progress.objective is None or state.surgery_unmeasured:
-            return _Plateau(state.plateau_epochs, average, averaged, False)
-        average = self._smoothing * average + (1.0 - self._smoothing) * progress.objective
-        averaged += 1
-        improved = self._corrected(average, averaged) >= self._threshold
-        return _Plateau(0 if improved else state.plateau_epochs + 1, average, averaged, False)
+            epochs, stays_out = 0, not progress.measured
+        elif progress.measured:
+            if progress.objective is not None and not stays_out:
+                average = self._smoothing * average + (1.0 - self._smoothing) * progress.objective
+                averaged += 1
+                smoothed = self._corrected(average, averaged)
+                epochs = 0 if smoothed >= self._threshold else epochs + 1
+                return _Plateau(epochs, average, averaged, smoothed, False)
+            stays_out = False
+        return _Plateau(epochs, average, averaged, self._corrected(average, averaged), stays_out)
 
     def _corrected(self, average: float, averaged: int) -> float:
         """The average without its bias towards the initial zero: m / (1 − βⁿ) (Kingma & Ba, 2015)."""
         if averaged == 0:
             return 0.0
-        return _finite(average / (1.0 - self._smoothing**averaged))
+        return average / (1.0 - self._smoothing**averaged)  # at most LARGEST_POINTS: finite
 
     def _remember(
         self,
@@ -205,18 +209,9 @@ def _not_finite(value: float | None) -> bool:
     return value is not None and not math.isfinite(value)
 
 
-def _finite(value: float) -> float:
-    """`value`, with an overflow brought back to the largest float."""
-    return max(-_LARGEST, min(_LARGEST, value))
-
-
 def _highest(best: float | None, value: float | None) -> float | None:
-    if best is None or value is None:
-        return value if best is None else best
-    return max(best, value)
+    return value if best is None or (value is not None and value > best) else best
 
 
 def _lowest(best: float | None, value: float | None) -> float | None:
-    if best is None or value is None:
-        return value if best is None else best
-    return min(best, value)
+    return value if best is None or (value is not None and value < best) else best
