@@ -60,7 +60,7 @@ def create_app(
     app.router.routes.insert(0, endpoint.route())
     for module in (runs, batch, decisions, operators, health):
         app.include_router(module.router)
-    describe(app, endpoint.documentation())
+    describe(app, endpoint.documentation)
     return app
 
 
@@ -84,6 +84,7 @@ def _wire(settings: Settings, store: Store | None, clock: Clock) -> Services:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     await services.store.open()
+    await services.intake.warm_up()
     try:
         yield
     finally:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Final
 
 import structlog
+
+_CHATTY: Final = ("uvicorn.error", "alembic")
+"""Libraries whose every step is of no interest to an operator."""
 
 
 def configure_logs(level: str) -> None:
@@ -37,3 +41,5 @@ def configure_logs(level: str) -> None:
         )
     )
     logging.basicConfig(level=threshold, handlers=[handler], force=True)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(max(threshold, logging.WARNING))

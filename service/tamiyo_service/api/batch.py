@@ -12,6 +12,7 @@ from tamiyo_leyline.api import MAX_BATCH_REPORTS, BatchItem, BatchResult, BatchR
 
 from tamiyo_service.api.bodies import JsonBody
 from tamiyo_service.api.errors import problem_of
+from tamiyo_service.api.queries import NO_PARAMETERS
 from tamiyo_service.api.schemas import BatchRequest, problems
 from tamiyo_service.api.services import Wired
 from tamiyo_service.errors import InvalidReportError
@@ -25,6 +26,7 @@ BATCH: Final = JsonBody(BatchRequest, ProblemCode.INVALID_REPORT)
 
 @router.post(
     "/epochs",
+    dependencies=NO_PARAMETERS,
     response_model=BatchResults,
     responses=problems(ProblemCode.INVALID_REPORT),
     openapi_extra=BATCH.documented(),

@@ -20,7 +20,7 @@ router = APIRouter(tags=["history"])
 EpochPath = Annotated[int, Path(ge=0, le=MAX_COUNT, description="The epoch reported.")]
 
 
-@router.get("/decisions", responses=problems(ProblemCode.INVALID_QUERY, body=False))
+@router.get("/decisions", responses=problems(body=False))
 async def list_decisions(query: Annotated[DecisionQuery, Query()], services: Wired) -> Page[DecisionItem]:
     """List decisions of all runs."""
     return await _page(services, query, query.wanted(decode_cursor(query.cursor, query)))
@@ -28,7 +28,7 @@ async def list_decisions(query: Annotated[DecisionQuery, Query()], services: Wir
 
 @router.get(
     "/runs/{run_id}/decisions",
-    responses=problems(ProblemCode.RUN_NOT_FOUND, ProblemCode.INVALID_QUERY, body=False),
+    responses=problems(ProblemCode.RUN_NOT_FOUND, body=False),
 )
 async def list_run_decisions(
     run_id: RunIdPath, query: Annotated[DecisionQuery, Query()], services: Wired
@@ -42,9 +42,7 @@ async def list_run_decisions(
 
 @router.get(
     "/runs/{run_id}/decisions/{epoch}",
-    responses=problems(
-        ProblemCode.RUN_NOT_FOUND, ProblemCode.DECISION_NOT_FOUND, ProblemCode.INVALID_QUERY, body=False
-    ),
+    responses=problems(ProblemCode.RUN_NOT_FOUND, ProblemCode.DECISION_NOT_FOUND, body=False),
 )
 async def show_decision(
     run_id: RunIdPath, epoch: EpochPath, query: Annotated[AttemptQuery, Query()], services: Wired

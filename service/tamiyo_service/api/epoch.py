@@ -51,6 +51,7 @@ class EpochOptions(BaseModel):
 
 
 _NO_OPTIONS: Final = EpochOptions()
+_TAKES: Final = f"this call takes {', '.join(EpochOptions.model_fields)}, each true or false"
 
 
 class EpochEndpoint:
@@ -84,7 +85,6 @@ class EpochEndpoint:
                 ProblemCode.ATTEMPT_CONFLICT,
                 ProblemCode.RUN_COMPLETED,
                 ProblemCode.INVALID_REPORT,
-                ProblemCode.INVALID_QUERY,
                 ProblemCode.UNKNOWN_BLUEPRINT,
                 ProblemCode.UNKNOWN_COMMAND,
             ),
@@ -164,12 +164,12 @@ def _run_id(text: str) -> str:
 
 
 def _options(query: bytes) -> EpochOptions:
+    given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    options = dict(given)
     try:
-        return EpochOptions.model_validate(dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)))
+        if len(options) < len(given):
+            raise InvalidQueryError(f"each parameter may be given once; {_TAKES}")
+        return EpochOptions.model_validate(options)
     except ValidationError as error:
-        faults = field_errors(error)
-        raise InvalidQueryError(
-            f"{faults[0].field} {faults[0].message}; "
-            f"this call takes {', '.join(EpochOptions.model_fields)}, each true or false",
-            field=faults[0].field,
-        ) from error
+        fault = field_errors(error)[0]
+        raise InvalidQueryError(f"{fault.field} {fault.message}; {_TAKES}", field=fault.field) from error

@@ -10,12 +10,14 @@ from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 from tamiyo_leyline import ProblemCode
 
 from tamiyo_service.api.bodies import UnreadableBodyError
 from tamiyo_service.api.errors import problem, problem_of, problem_response
 from tamiyo_service.errors import TamiyoError
 
+_METHODS: Final = ("GET", "PUT", "POST", "DELETE")
 _CODE_OF_STATUS: Final = {
     404: ProblemCode.NOT_FOUND,
     405: ProblemCode.METHOD_NOT_ALLOWED,
@@ -53,10 +55,20 @@ async def _invalid(_request: Request, error: Exception) -> Response:
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = _CODE_OF_STATUS.get(error.status_code, ProblemCode.INVALID_REQUEST)
-    headers = {} if error.headers is None else dict(error.headers)
+    headers = {"Allow": ", ".join(_allowed(request))} if code is ProblemCode.METHOD_NOT_ALLOWED else {}
     if code is ProblemCode.NOT_FOUND and _is_split_run_id(request):
         code = ProblemCode.INVALID_RUN_ID
     return problem_response(problem(code, _detail(code, request, headers)), headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods that the request's path takes."""
+    scopes = {method: {**request.scope, "method": method} for method in _METHODS}
+    return [
+        method
+        for method, scope in scopes.items()
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes)
+    ]
 
 
 def _detail(code: ProblemCode, request: Request, headers: dict[str, str]) -> str:
@@ -66,7 +78,7 @@ def _detail(code: ProblemCode, request: Request, headers: dict[str, str]) -> str
     if code is ProblemCode.INVALID_RUN_ID:
         return "a run id has 1–128 letters, digits, dots, underscores, colons and hyphens, and no slash"
     if code is ProblemCode.METHOD_NOT_ALLOWED:
-        return f"{path} does not take {request.method}; use {headers.get('Allow', 'another method')}"
+        return f"{path} does not take {request.method}; use {headers['Allow']}"
     if code is ProblemCode.PAYLOAD_TOO_LARGE:
         return "the body is too large; send less at a time"
     return "the body cannot be read; send well-formed JSON in UTF-8"

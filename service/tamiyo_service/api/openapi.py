@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -31,25 +32,25 @@ _BODIES: Final = [
 ]
 
 
-def describe(app: FastAPI, *hidden: APIRoute) -> None:
-    """Make ``/openapi.json`` tell of the app's routes and of `hidden` ones."""
+def describe(app: FastAPI, hidden: Callable[[], APIRoute]) -> None:
+    """Make ``/openapi.json`` tell of the app's routes and of the one that `hidden` describes."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _document(app, hidden)
+            app.openapi_schema = _document(app, hidden())
         return app.openapi_schema
 
     # FastAPI's own way to extend the document: https://fastapi.tiangolo.com/how-to/extending-openapi/
     app.openapi = document  # type: ignore[method-assign]  # replaced on the instance, as documented
 
 
-def _document(app: FastAPI, hidden: tuple[APIRoute, ...]) -> dict[str, Any]:
+def _document(app: FastAPI, hidden: APIRoute) -> dict[str, Any]:
     document = get_openapi(
         title=app.title,
         version=app.version,
         summary=app.description,
         description=_ABOUT,
-        routes=[*hidden, *app.routes],
+        routes=[hidden, *app.routes],
     )
     document["components"]["schemas"] |= input_schemas(_BODIES)
     return document

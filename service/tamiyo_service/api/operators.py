@@ -9,6 +9,7 @@ from tamiyo_leyline import ProblemCode
 from tamiyo_leyline.api import HoldRequest, RunView
 
 from tamiyo_service.api.bodies import JsonBody
+from tamiyo_service.api.queries import NO_PARAMETERS
 from tamiyo_service.api.schemas import RunIdPath, problems
 from tamiyo_service.api.services import Wired
 
@@ -20,6 +21,7 @@ HoldBody = Annotated[HoldRequest, Depends(HOLD)]
 
 @router.put(
     "/runs/{run_id}/hold",
+    dependencies=NO_PARAMETERS,
     openapi_extra=HOLD.documented(),
     responses=problems(ProblemCode.RUN_NOT_FOUND, ProblemCode.RUN_COMPLETED),
 )
@@ -31,6 +33,7 @@ async def hold_run(run_id: RunIdPath, request: HoldBody, services: Wired) -> Run
 
 @router.delete(
     "/runs/{run_id}/hold",
+    dependencies=NO_PARAMETERS,
     responses=problems(ProblemCode.RUN_NOT_FOUND, ProblemCode.RUN_COMPLETED, body=False),
 )
 async def release_run(run_id: RunIdPath, services: Wired) -> RunView:
@@ -41,6 +44,7 @@ async def release_run(run_id: RunIdPath, services: Wired) -> RunView:
 
 @router.delete(
     "/runs/{run_id}",
+    dependencies=NO_PARAMETERS,
     status_code=204,
     responses=problems(ProblemCode.RUN_NOT_FOUND, body=False),
 )

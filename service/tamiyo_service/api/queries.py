@@ -6,6 +6,7 @@ import re
 from datetime import timedelta
 from typing import Annotated, Final, Literal
 
+from fastapi import Depends, Query
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from tamiyo_leyline import ActionKind, ActionLayout, RiskLevel, RunStatus
 from tamiyo_leyline.api import DEFAULT_PAGE, MAX_PAGE
@@ -34,6 +35,20 @@ def _key_and_value(label: str) -> str:
 
 PolicyName = Annotated[str, AfterValidator(_known_policy)]
 Label = Annotated[str, AfterValidator(_key_and_value)]
+
+
+class NoQuery(BaseModel):
+    """No parameters at all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+async def _refuse_parameters(_query: Annotated[NoQuery, Query()]) -> None:
+    return
+
+
+NO_PARAMETERS: Final = [Depends(_refuse_parameters)]
+"""Dependencies of a route that takes no query parameters."""
 
 
 class PageQuery(BaseModel):

@@ -20,7 +20,7 @@ from tamiyo_leyline.api import (
 
 from tamiyo_service.api.bodies import JsonBody
 from tamiyo_service.api.cursor import decode_cursor, encode_cursor
-from tamiyo_service.api.queries import RunQuery
+from tamiyo_service.api.queries import NO_PARAMETERS, RunQuery
 from tamiyo_service.api.schemas import RunIdPath, problems
 from tamiyo_service.api.services import Wired
 
@@ -40,6 +40,7 @@ ConfigBody = Annotated[RunConfig, Depends(CONFIG)]
 
 @router.put(
     "/runs/{run_id}",
+    dependencies=NO_PARAMETERS,
     status_code=201,
     openapi_extra=CONFIG.documented(),
     responses={
@@ -60,7 +61,7 @@ async def create_run(run_id: RunIdPath, config: ConfigBody, services: Wired, res
     return await services.history.view(run)
 
 
-@router.get("/runs", responses=problems(ProblemCode.INVALID_QUERY, body=False))
+@router.get("/runs", responses=problems(body=False))
 async def list_runs(query: Annotated[RunQuery, Query()], services: Wired) -> Page[RunView]:
     """List runs, the newest first."""
     position = decode_cursor(query.cursor, query)
@@ -70,7 +71,9 @@ async def list_runs(query: Annotated[RunQuery, Query()], services: Wired) -> Pag
     return Page(items=tuple(view for _, view in page), next_cursor=more)
 
 
-@router.get("/runs/{run_id}", responses=problems(ProblemCode.RUN_NOT_FOUND, body=False))
+@router.get(
+    "/runs/{run_id}", dependencies=NO_PARAMETERS, responses=problems(ProblemCode.RUN_NOT_FOUND, body=False)
+)
 async def show_run(run_id: RunIdPath, services: Wired) -> RunView:
     """Show a run as it stands."""
     return await services.history.view(await services.history.run(run_id))
@@ -78,6 +81,7 @@ async def show_run(run_id: RunIdPath, services: Wired) -> RunView:
 
 @router.post(
     "/runs/{run_id}/rewind",
+    dependencies=NO_PARAMETERS,
     openapi_extra=REWIND.documented(),
     responses=problems(ProblemCode.RUN_NOT_FOUND, ProblemCode.ATTEMPT_CONFLICT),
 )
@@ -91,6 +95,7 @@ async def rewind_run(run_id: RunIdPath, request: RewindBody, services: Wired) ->
 
 @router.post(
     "/runs/{run_id}/complete",
+    dependencies=NO_PARAMETERS,
     openapi_extra=COMPLETE.documented(),
     responses=problems(ProblemCode.RUN_NOT_FOUND, ProblemCode.RUN_COMPLETED),
 )
@@ -102,6 +107,7 @@ async def complete_run(run_id: RunIdPath, request: CompleteBody, services: Wired
 
 @router.post(
     "/runs/{run_id}/commands/{command_id}/outcome",
+    dependencies=NO_PARAMETERS,
     openapi_extra=OUTCOME.documented(),
     responses=problems(ProblemCode.RUN_NOT_FOUND, ProblemCode.RUN_COMPLETED, ProblemCode.UNKNOWN_COMMAND),
 )
@@ -115,6 +121,7 @@ async def report_outcome(
 
 @router.post(
     "/runs/{run_id}/client-decisions",
+    dependencies=NO_PARAMETERS,
     openapi_extra=CLIENT_DECISIONS.documented(),
     responses=problems(ProblemCode.RUN_NOT_FOUND),
 )

@@ -16,6 +16,7 @@ RunIdPath = Annotated[str, Path(pattern=RUN_ID_PATTERN, description="Id of the r
 
 _ANYWHERE: Final = (
     ProblemCode.INVALID_RUN_ID,
+    ProblemCode.INVALID_QUERY,
     ProblemCode.LEYLINE_MISMATCH,
     ProblemCode.OVERLOADED,
     ProblemCode.STORE_UNAVAILABLE,

@@ -62,6 +62,11 @@ class Intake:
         self._reports = Reports(store.report, clock)
         self._default = RunConfig()
 
+    async def warm_up(self) -> None:
+        """Go through a decision once and forget it: schemas are built when they are first used."""
+        report = EpochReport.model_validate_json('{"epoch": 0, "available_slots": 1}')
+        await self._reports.answer(draft_session("warm-up", self._default, self._engines), report)
+
     async def report(
         self, run_id: str, report: EpochReport, *, create: bool | None = None, backfill: bool = False
     ) -> Reply:

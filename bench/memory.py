@@ -1,0 +1,50 @@
+"""What an idle run costs in memory while the service keeps it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tracemalloc
+from typing import Final
+
+from load import report_of
+from tamiyo_leyline import EpochReport
+from tamiyo_service import Settings, create_app
+from tamiyo_service.store import MemoryStore
+
+RUNS: Final = 500
+EPOCHS: Final = 20
+
+
+def bytes_per_cached_run(runs: int = RUNS, epochs: int = EPOCHS) -> float:
+    """Bytes a cached, idle run holds after this many epochs with one seed."""
+    return asyncio.run(_measured(runs, epochs))
+
+
+async def _measured(runs: int, epochs: int) -> float:
+    """Reports every run, forgets all, then lets each be loaded again by repeating its last report."""
+    store = MemoryStore()
+    await _report_all(store, runs, epochs)
+    app = create_app(Settings(), store=store)
+    last = EpochReport.model_validate_json(report_of(epochs))
+    await app.state.services.intake.report("run-0", last)
+    gc.collect()
+    tracemalloc.start()
+    for number in range(1, runs):
+        await app.state.services.intake.report(f"run-{number}", last)
+    gc.collect()
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return used / (runs - 1)
+
+
+async def _report_all(store: MemoryStore, runs: int, epochs: int) -> None:
+    intake = create_app(Settings(), store=store).state.services.intake
+    reports = [EpochReport.model_validate_json(report_of(epoch)) for epoch in range(epochs + 1)]
+    for number in range(runs):
+        for report in reports:
+            await intake.report(f"run-{number}", report)
+
+
+if __name__ == "__main__":
+    print(f"{bytes_per_cached_run():.0f} bytes for each cached run")

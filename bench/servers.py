@@ -1,0 +1,107 @@
+"""The servers that `bench/service.py` compares; each runs in a process of its own.
+
+``tamiyo`` is the real service; ``fastapi`` is a bare FastAPI endpoint with the same body and reply models
+that decides and stores nothing; ``starlette`` answers every request with the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import sys
+from datetime import UTC, datetime
+from typing import Final
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from tamiyo_leyline import ActionKind, DecisionReply, EpochReport, PolicyIdentity, command_for
+from tamiyo_service import Settings, serve
+
+PATH: Final = "/runs/{run_id}/epoch"
+
+
+def fixed_reply() -> DecisionReply:
+    """The reply of the servers that decide nothing: as long as a real one."""
+    command = command_for(
+        ActionKind.WAIT,
+        command_id="bench-fastapi-0@0.1234.1",
+        issued_at=datetime(2026, 1, 1, 12, 30, 15, 123456, UTC),
+        epoch=1234,
+        reason="TRAINING: improvement +2.75 points; 1 live seed of at most 1",
+        confidence=0.5,
+    )
+    return DecisionReply(
+        run_id="bench-fastapi-0",
+        attempt=0,
+        epoch=1234,
+        decision_id="bench-fastapi-0@0.1234",
+        commands=(command,),
+        policy=PolicyIdentity(name="heuristic", version="1"),
+    )
+
+
+def bare_fastapi() -> FastAPI:
+    """FastAPI with request and response models, and nothing else."""
+    # Built before the route takes them in, as an application with eager schemas has them.
+    EpochReport.model_rebuild()
+    app = FastAPI()
+    reply = fixed_reply()
+
+    @app.post(PATH)
+    async def decide(run_id: str, report: EpochReport) -> DecisionReply:
+        return reply
+
+    return app
+
+
+def bare_starlette() -> Starlette:
+    """Starlette with a fixed answer."""
+    body = fixed_reply().model_dump_json().encode()
+
+    async def decide(request: Request) -> Response:
+        return Response(body, media_type="application/json")
+
+    return Starlette(routes=[Route(PATH, decide, methods=["POST"])])
+
+
+class _Frozen(uvicorn.Server):
+    """The same treatment of the garbage collector that the service gives itself."""
+
+    async def startup(self, sockets: object = None) -> None:
+        await super().startup()
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 50, 100)
+
+
+def run(kind: str, port: int, database: str) -> None:
+    """Serve until told to stop."""
+    if kind == "tamiyo":
+        serve(Settings(port=port, database_url=f"sqlite:///{database}", log_level="warning"))
+        return
+    app = bare_fastapi() if kind == "fastapi" else bare_starlette()
+    config = uvicorn.Config(
+        app, port=port, loop="uvloop", http="httptools", ws="none", log_level="warning", access_log=False
+    )
+    _Frozen(config).run()
+
+
+def main() -> None:
+    """Run the server that the arguments name."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("kind", choices=["tamiyo", "fastapi", "starlette"])
+    parser.add_argument("port", type=int)
+    parser.add_argument("core", type=int)
+    parser.add_argument("--database", default="bench.db")
+    arguments = parser.parse_args()
+    os.sched_setaffinity(0, {arguments.core})
+    run(arguments.kind, arguments.port, arguments.database)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
