@@ -18,13 +18,13 @@ from tamiyo_client import AsyncTamiyoClient, TamiyoClient
 from tests.client.stand_in import StandIn, drip_headers, stay_silent
 
 
-def python(program: str, *arguments: str, timeout_s: float = 60.0) -> str:
+def python(program: str, *arguments: str) -> str:
     """Run a program in a fresh interpreter and return what it prints."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(program), *arguments],
         capture_output=True,
         text=True,
-        timeout=timeout_s,
+        timeout=60.0,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -79,14 +79,15 @@ def test_a_forked_child_opens_connections_of_its_own(service: StandIn) -> None:
         run.epoch(epoch=0, available_slots=1)
 
         def child() -> None:
-            answers.put(client.run("child").start().epoch(epoch=0, available_slots=1).source)
+            own = client.run("child").start()
+            answers.put(f"started: {own.is_started}, {own.epoch(epoch=0, available_slots=1).source}")
 
         process = fork.Process(target=child)
         process.start()
         process.join(30.0)
         assert process.exitcode == 0
         after = run.epoch(epoch=1, available_slots=1)
-    assert answers.get() == "service"
+    assert answers.get() == "started: True, service"
     assert after.source == "service"
     assert set(service.runs) == {"r", "child"}
 
@@ -122,7 +123,7 @@ def test_the_interpreter_ends_although_a_call_hangs(service: StandIn) -> None:
         run = TamiyoClient(sys.argv[1], deadline=0.2).run("r").start()
         print(run.epoch(epoch=0, available_slots=1).source)
     """
-    assert python(program, service.url, timeout_s=20.0) == "client\n"
+    assert python(program, service.url) == "client\n"
 
 
 def test_name_lookups_that_hang_neither_hold_the_trainer_nor_pile_up_nor_hold_the_exit() -> None:
@@ -140,11 +141,11 @@ def test_name_lookups_that_hang_neither_hold_the_trainer_nor_pile_up_nor_hold_th
                 client.health()
             except TamiyoError as error:
                 errors.append(type(error).__name__)
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() - began < 20.0
         assert sum(thread.name == "tamiyo-client" for thread in threading.enumerate()) == 4
         print(errors.count("DeadlineExceededError"), errors.count("ServiceUnreachableError"))
     """
-    assert python(program, timeout_s=20.0) == "4 8\n"
+    assert python(program) == "4 8\n"
 
 
 def test_an_abandoned_thread_ends(service: StandIn) -> None:

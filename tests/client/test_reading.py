@@ -6,7 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from tamiyo_client import ClientClosedError, ProtocolError, RunNotFoundError, ServiceUnreachableError
+from tamiyo_client import (
+    ClientClosedError,
+    ProtocolError,
+    RunNotFoundError,
+    ServiceUnreachableError,
+    SilenceError,
+)
 from tamiyo_leyline import RunStatus
 
 from tests.client.conftest import Connect
@@ -40,7 +46,7 @@ def test_what_is_not_there_raises_also_when_not_strict(connect: Connect, service
     with pytest.raises(RunNotFoundError):
         connect().get_run("nope")
     service.stop()
-    with pytest.raises(ServiceUnreachableError):
+    with pytest.raises(SilenceError):
         connect(deadline=0.1).health()
 
 

@@ -15,7 +15,7 @@ from tamiyo_client import (
     ProtocolError,
     RefusedError,
     RunNotFoundError,
-    ServiceUnreachableError,
+    SilenceError,
     StaleEpochError,
     TamiyoError,
     UsageError,
@@ -213,7 +213,7 @@ def test_a_fallback_decides_while_the_service_is_silent(connect: Connect, servic
         run.epoch(epoch=5, available_slots=1)
     assert [command.command_id for command in decision.commands] == ["own"]
     assert decision.source == "client"
-    assert isinstance(decision.error, ServiceUnreachableError)
+    assert isinstance(decision.error, SilenceError)
     assert fallback.asked == [4]
     told = service.runs["r"].client_decisions[(0, 4)]
     assert told["commands"][0]["command_id"] == "own"

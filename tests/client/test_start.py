@@ -13,7 +13,7 @@ from tamiyo_client import (
     Rewind,
     RunCompletedError,
     RunExistsError,
-    ServiceUnreachableError,
+    SilenceError,
     UnauthorizedError,
 )
 from tamiyo_leyline import ProblemCode
@@ -120,7 +120,7 @@ def test_an_unreachable_service_does_not_stop_the_training(
 def test_a_strict_client_raises_when_the_service_is_unreachable(connect: Connect, service: StandIn) -> None:
     service.stop()
     began = time.monotonic()
-    with pytest.raises(ServiceUnreachableError):
+    with pytest.raises(SilenceError):
         connect(deadline=0.2, strict=True).run("r").start()
     assert time.monotonic() - began < 2.0
 
