@@ -249,6 +249,14 @@ def test_exploration_draws_a_blueprint_and_logs_the_probabilities() -> None:
     assert step.decisions[-1].probabilities == pytest.approx((0.0, 0.7, 0.1, 0.1, 0.1, 0.0, 0.0))
 
 
+def test_under_a_hold_no_probability_is_logged() -> None:
+    run = Rehearsal(RAW | {"heuristic": {"blueprint_exploration": 0.4}})
+    decision = stuck(run, hold="audit").decisions[-1]
+    assert (decision.action.name, decision.probabilities) == ("WAIT", None)
+    assert decision.runner_up is not None
+    assert decision.runner_up.name == "GERMINATE_NORM"
+
+
 def test_without_exploration_no_draw_is_needed() -> None:
     run = Rehearsal(RAW)
     assert not run.engine.needs_draw

@@ -199,6 +199,24 @@ def test_a_refused_germination_moves_the_cursor_and_is_told_in_the_next_reason(s
     assert "out of memory" not in again.commands[0].reason
 
 
+def test_a_germination_that_fails_after_it_was_executed_has_moved_the_cursor_once() -> None:
+    run = quick(blueprint_rotation=["norm", "attention", "norm"])
+    step = germinated(run)
+    both = [outcome(step, "EXECUTED"), outcome(step, "FAILED")]
+    run.report(2, val_accuracy=60.0, outcomes=both)
+    assert (run.state.ledger.cursor, run.state.ledger.germinations) == (1, 1)
+
+
+def test_two_seeds_of_one_blueprint_are_the_effects_of_two_commands() -> None:
+    run = quick(blueprint_rotation=["norm"])
+    first = germinated(run)
+    run.report(2, val_accuracy=50.0)
+    assert run.report(3, val_accuracy=50.0).action == "GERMINATE_NORM"
+    both = [seed("s1", "GERMINATED"), seed("s2", "GERMINATED")]
+    run.report(4, *both, val_accuracy=50.0, outcomes=[outcome(first, "EXECUTED")])
+    assert (run.state.ledger.germinations, run.state.ledger.open) == (2, ())
+
+
 # CULL
 
 
@@ -302,6 +320,15 @@ def test_a_refused_cull_costs_nothing_and_is_told_with_the_next(status: str) -> 
     assert later.action == "CULL"
     assert f"(CULL of s1 {status.lower()}: no reason given)" in later.commands[0].reason
     assert later.context.epochs_since_cull is None
+
+
+def test_a_refusal_is_told_once() -> None:
+    run = Rehearsal()
+    step = culled(run)
+    recovered = seed("s1", "TRAINING", improvement_since_stage_start=1.0)
+    told = [outcome(step, "REFUSED", "busy")]
+    assert "busy" in run.report(11, recovered, outcomes=told).commands[0].reason
+    assert "busy" not in run.report(12, recovered).commands[0].reason
 
 
 def test_after_executed_a_live_seed_waits_and_the_next_report_breaks_the_promise() -> None:

@@ -153,6 +153,15 @@ def test_drift_counts_from_the_first_report_at_training_or_later() -> None:
     assert signal(run, 6, seed("s1", "SHADOWING"), val_accuracy=16.0).expected_drift == pytest.approx(0.8)
 
 
+def test_a_delta_is_divided_by_the_epochs_it_spans_whatever_was_reported_between() -> None:
+    run = Rehearsal(ALONE)
+    for epoch in range(16):
+        value = 10.0 + epoch if epoch % 5 == 0 else None
+        run.report(epoch, val_accuracy=value, val_loss="NaN" if epoch == 7 else None, available_slots=0)
+    run.report(16, seed("s1", "TRAINING"))
+    assert signal(run, 17, seed("s1", "TRAINING")).expected_drift == pytest.approx(0.8)
+
+
 def test_a_seed_that_has_not_trained_drifts_nowhere() -> None:
     run = Rehearsal(ALONE)
     for epoch in range(5):
