@@ -37,9 +37,8 @@ def defines_measure(path: Path) -> bool:
 
 
 def measure_one(name: str) -> None:
-    """Run one bench in this process, as if it were a script, and keep its figures."""
-    sys.path.insert(0, str(HERE))
-    figures = importlib.import_module(name).measure()
+    """Run one bench in this process and keep its figures."""
+    figures = importlib.import_module(f"bench.{name}").measure()
     (RESULTS / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 

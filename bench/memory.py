@@ -7,10 +7,11 @@ import gc
 import tracemalloc
 from typing import Final
 
-from load import report_of
 from tamiyo_leyline import EpochReport
 from tamiyo_service import Settings, create_app
 from tamiyo_service.store import MemoryStore
+
+from bench.load import report_of
 
 RUNS: Final = 500
 EPOCHS: Final = 20

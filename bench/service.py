@@ -2,6 +2,8 @@
 
 Server and load generator have a core each; all servers are up and measured in turn, several times over;
 medians are reported and ratios taken within the run. SQLite writes with synchronous=FULL.
+
+    python -m bench.service
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from memory import bytes_per_cached_run
+from bench.memory import bytes_per_cached_run
 
 HERE: Final = Path(__file__).parent
 RESULTS: Final = HERE / "results" / "service.json"
@@ -148,9 +150,8 @@ def main() -> None:
     """Measure, print the table, save the figures."""
     results = measure()
     for name, row in results["medians"].items():
-        print(
-            f"{name:14} {row['requests_per_second']:8.0f}/s  p50 {row['p50_us']:7.0f} µs  p99 {row['p99_us']:7.0f} µs"
-        )
+        latencies = f"p50 {row['p50_us']:7.0f} µs  p99 {row['p99_us']:7.0f} µs"
+        print(f"{name:14} {row['requests_per_second']:8.0f}/s  {latencies}")
     for name, value in results["figures"].items():
         print(f"{name:28} {value:10.3f}")
     for name, row in results["targets"].items():
