@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +19,7 @@ from tamiyo_client import Decision, TamiyoClient
 from tamiyo_garden import TASKS, GardenTrainer, Task
 from tamiyo_leyline import AdaptationCommand, CommandType
 
+from tamiyo_cli.history import count_lines
 from tamiyo_cli.local_service import ServiceNotStartedError, local_service
 
 _DEADLINE_SECONDS = 5.0
@@ -187,7 +189,6 @@ def _table(results: Sequence[DemoResult]) -> Table:
     for column in ("data set", "static", "grown", "gain", "host", "added", "decisions by action"):
         table.add_column(column, justify="left" if column in {"data set", "decisions by action"} else "right")
     for result in results:
-        actions = "\n".join(f"{count:3d} {name}" for name, count in sorted(result.actions.items()))
         gain = result.grown_accuracy - result.static_accuracy
         table.add_row(
             result.dataset,
@@ -196,16 +197,19 @@ def _table(results: Sequence[DemoResult]) -> Table:
             f"{gain:+.2f}",
             str(result.host_parameters),
             str(result.added_parameters),
-            actions,
+            count_lines(result.actions),
         )
     return table
 
 
 def _directions(results: Sequence[DemoResult]) -> str:
     first = results[0]
+    called = Path(sys.argv[0])
+    tamiyo = str(called) if called.name == "tamiyo" else "tamiyo"
     return (
         "Every decision is kept, with what it was made from. To look at them:\n"
-        f"  tamiyo serve --database-url sqlite:///{first.database}\n"
-        f"  tamiyo decisions {first.run_id} --action GERMINATE --action FOSSILIZE --action CULL\n"
+        f"  {tamiyo} serve --database-url sqlite:///{first.database} &\n"
+        f"  {tamiyo} decisions {first.run_id} --action GERMINATE --action FOSSILIZE --action CULL\n"
+        f"  {tamiyo} why {first.run_id} {first.epochs}\n"
         "  http://127.0.0.1:8000/docs"
     )

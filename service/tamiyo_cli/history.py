@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 
@@ -24,9 +24,9 @@ def show_runs(url: str, *, limit: int, as_json: bool) -> None:
         return
     table = _table("run", "status", "attempt", "last epoch", "policy", "decisions")
     for run in runs:
-        counts = ", ".join(f"{count} {name}" for name, count in sorted(run.counts.items()))
         last = "–" if run.last_epoch is None else str(run.last_epoch)
-        table.add_row(run.run_id, run.status, str(run.attempt), last, run.policy.name, counts)
+        policy, counts = run.policy.name, count_lines(run.counts)
+        table.add_row(run.run_id, run.status, str(run.attempt), last, policy, counts)
     Console().print(table)
 
 
@@ -37,7 +37,7 @@ def show_decisions(url: str, run_id: str, *, actions: Sequence[str], limit: int,
     if as_json:
         _write_lines(item.model_dump_json() for item in items)
         return
-    table = _table("attempt", "epoch", "action", "confidence", "risk", "became", "reason")
+    table = _table("epoch", "action", "sure", "became", "reason")
     for item in items:
         for row in _rows(item):
             table.add_row(*row)
@@ -65,14 +65,17 @@ def _rows(item: DecisionItem) -> Iterator[tuple[str, ...]]:
     became = {outcome.command_id: outcome.status for outcome in item.outcomes}
     for command in item.commands:
         yield (
-            str(item.attempt),
-            f"{item.epoch}{' (superseded)' if item.superseded else ''}",
+            _epoch(item),
             item.action if len(item.commands) == 1 else command.command_type,
-            f"{command.confidence:.2f}",
-            command.risk_level.name,
+            f"{command.confidence:.0%}",
             became.get(command.command_id, ""),
             command.reason,
         )
+
+
+def _epoch(item: DecisionItem) -> str:
+    attempt = f" of attempt {item.attempt}" if item.attempt else ""
+    return f"{item.epoch}{attempt}{', superseded' if item.superseded else ''}"
 
 
 def _slot_table(slot: SlotDecision) -> Table:
@@ -104,8 +107,13 @@ def _remarks(record: DecisionRecord) -> Iterator[str]:
 def _table(*columns: str) -> Table:
     table = Table()
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, overflow="fold", no_wrap=column == "action")
     return table
+
+
+def count_lines(counts: Mapping[str, int]) -> str:
+    """Counts by action, one line each."""
+    return "\n".join(f"{count} {name}" for name, count in sorted(counts.items()))
 
 
 def _write_lines(lines: Iterator[str] | Sequence[str]) -> None:
