@@ -186,8 +186,9 @@ def _progress(console: Console) -> Progress:
 
 def _table(results: Sequence[DemoResult]) -> Table:
     table = Table(title="Accuracy on the test set, percent; parameters of the host and added to it")
-    for column in ("data set", "static", "grown", "gain", "host", "added", "decisions by action"):
-        table.add_column(column, justify="left" if column in {"data set", "decisions by action"} else "right")
+    for column in ("data set", "static", "grown", "gain", "host", "added"):
+        table.add_column(column, justify="left" if column == "data set" else "right")
+    table.add_column("decisions by action", no_wrap=True)
     for result in results:
         gain = result.grown_accuracy - result.static_accuracy
         table.add_row(

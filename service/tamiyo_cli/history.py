@@ -107,7 +107,7 @@ def _remarks(record: DecisionRecord) -> Iterator[str]:
 def _table(*columns: str) -> Table:
     table = Table()
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column == "action")
+        table.add_column(column, overflow="fold", no_wrap=column in {"action", "decisions"})
     return table
 
 
