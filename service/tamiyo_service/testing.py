@@ -97,5 +97,8 @@ class _ThreadServer(uvicorn.Server):
     def _serve_until_stopped(self, sockets: list[socket.socket]) -> None:
         try:
             self.run(sockets)
+        except SystemExit:
+            # uvicorn's way to say that it did not start; `start` tells it in words.
+            return
         finally:
             self._settled.set()

@@ -23,10 +23,9 @@ async def post(app: ASGIApp, path: str, content: Any) -> Answer:
     scope = {
         "type": "http",
         "method": "POST",
-        "path": path,
-        "raw_path": path.encode(),
+        "path": path.partition("?")[0],
         "root_path": "",
-        "query_string": b"",
+        "query_string": path.partition("?")[2].encode(),
         "headers": [(b"content-length", str(len(body)).encode())],
     }
 

@@ -13,9 +13,9 @@ from tamiyo_leyline.api import MAX_BATCH_REPORTS, BatchItem, BatchResult, BatchR
 from tamiyo_service.api.bodies import JsonBody
 from tamiyo_service.api.errors import problem_of
 from tamiyo_service.api.queries import NO_PARAMETERS
-from tamiyo_service.api.schemas import BatchRequest, problems
+from tamiyo_service.api.schemas import BatchRequest, problems, require_run_id
 from tamiyo_service.api.services import Wired
-from tamiyo_service.errors import InvalidReportError
+from tamiyo_service.errors import InvalidReportError, InvalidRunIdError
 from tamiyo_service.runs.intake import Refusal
 from tamiyo_service.runs.reports import Reply
 
@@ -41,16 +41,25 @@ async def report_epochs(request: Request, services: Wired) -> Response:
     return Response(body, media_type="application/json")
 
 
-def _items(body: bytes) -> list[BatchItem | ValidationError]:
+def _items(body: bytes) -> list[BatchItem | Refusal]:
     """The reports of a batch, or what is wrong with each.
 
     Raises:
-        pydantic.ValidationError: if the body is no batch at all.
+        InvalidReportError: if the body is no batch at all.
     """
     try:
-        return list(BatchRequest.model_validate_json(body).reports)
+        items: list[BatchItem | Refusal] = list(BatchRequest.model_validate_json(body).reports)
     except ValidationError:
-        return [_item(value) for value in _raw_items(body)]
+        items = [_item(value) for value in _raw_items(body)]
+    return [_named(item) if isinstance(item, BatchItem) else item for item in items]
+
+
+def _named(item: BatchItem) -> BatchItem | Refusal:
+    try:
+        require_run_id(item.run_id)
+    except InvalidRunIdError as error:
+        return error
+    return item
 
 
 def _raw_items(body: bytes) -> list[Any]:

@@ -5,7 +5,6 @@ The body is validated once, straight from its bytes, and the reply is sent as it
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Final
 from urllib.parse import parse_qsl
 
@@ -17,13 +16,12 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from tamiyo_leyline import DecisionRecord, EpochReport, ProblemCode
 from tamiyo_leyline.api import REPLAYED_HEADER
-from tamiyo_leyline.fields import RUN_ID_PATTERN
 from tamiyo_leyline.validation import field_errors
 
 from tamiyo_service.api.bodies import JsonBody
 from tamiyo_service.api.errors import problem_of, problem_response
-from tamiyo_service.api.schemas import RunIdPath, StatefulReply, problems
-from tamiyo_service.errors import InvalidQueryError, InvalidRunIdError, TamiyoError
+from tamiyo_service.api.schemas import RunIdPath, StatefulReply, problems, require_run_id
+from tamiyo_service.errors import InvalidQueryError, TamiyoError
 from tamiyo_service.runs.history import History
 from tamiyo_service.runs.intake import Intake
 from tamiyo_service.runs.reports import Reply
@@ -32,7 +30,6 @@ REPORT: Final = JsonBody(EpochReport, ProblemCode.INVALID_REPORT)
 ReportBody = Annotated[EpochReport, Depends(REPORT)]
 PATH: Final = "/runs/{run_id}/epoch"
 
-_RUN_ID: Final = re.compile(RUN_ID_PATTERN)
 _JSON: Final = (b"content-type", b"application/json")
 _REPLAYED: Final = (REPLAYED_HEADER.lower().encode(), b"true")
 
@@ -95,7 +92,7 @@ class EpochEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         try:
-            run_id = _run_id(scope["path_params"]["run_id"])
+            run_id = require_run_id(scope["path_params"]["run_id"])
             options = _options(scope["query_string"]) if scope["query_string"] else _NO_OPTIONS
             report = EpochReport.model_validate_json(await _body(receive))
             body, replayed = await self.answer(run_id, report, options)
@@ -153,14 +150,6 @@ async def _body(receive: Receive) -> bytes:
         body += part
         if not message.get("more_body", False):
             return body
-
-
-def _run_id(text: str) -> str:
-    if _RUN_ID.fullmatch(text) is None:
-        raise InvalidRunIdError(
-            "a run id has 1–128 letters, digits, dots, underscores, colons and hyphens", field="run_id"
-        )
-    return text
 
 
 def _options(query: bytes) -> EpochOptions:

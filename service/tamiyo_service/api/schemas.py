@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Final
 
@@ -12,8 +13,11 @@ from tamiyo_leyline.api import MAX_BATCH_REPORTS, BatchItem
 from tamiyo_leyline.fields import RUN_ID_PATTERN, Request
 from tamiyo_leyline.problem import PROBLEM_MEDIA_TYPE, STATUS_OF
 
+from tamiyo_service.errors import InvalidRunIdError
+
 RunIdPath = Annotated[str, Path(pattern=RUN_ID_PATTERN, description="Id of the run.")]
 
+_RUN_ID: Final = re.compile(RUN_ID_PATTERN)
 _ANYWHERE: Final = (
     ProblemCode.INVALID_RUN_ID,
     ProblemCode.INVALID_QUERY,
@@ -46,6 +50,19 @@ class BatchRequest(Request):
     reports: Annotated[tuple[BatchItem, ...], Field(max_length=MAX_BATCH_REPORTS, strict=False)] = Field(
         description="Reports of any runs; those of one run are applied in this order."
     )
+
+
+def require_run_id(text: str) -> str:
+    """The text, if it is a run id.
+
+    Raises:
+        InvalidRunIdError: if it is none.
+    """
+    if _RUN_ID.fullmatch(text) is None:
+        raise InvalidRunIdError(
+            "a run id has 1–128 letters, digits, dots, underscores, colons and hyphens", field="run_id"
+        )
+    return text
 
 
 def problems(*codes: ProblemCode, body: bool = True) -> dict[int | str, dict[str, Any]]:

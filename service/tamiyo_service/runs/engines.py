@@ -20,6 +20,18 @@ class Engines:
 
     def __init__(self) -> None:
         self._by_config: WeakValueDictionary[str, Engine] = WeakValueDictionary()
+        self._by_text: WeakValueDictionary[str, Engine] = WeakValueDictionary()
+
+    def stored(self, config: str) -> Engine:
+        """The engine for a configuration as the store has it, mostly without parsing it.
+
+        Raises:
+            NoArtifactError, InvalidConfigError: as `of`.
+        """
+        engine = self._by_text.get(config)
+        if engine is None:
+            engine = self._by_text[config] = self.of(RunConfig.model_validate_json(config))
+        return engine
 
     def of(self, config: RunConfig) -> Engine:
         """The engine for this configuration; labels make no difference.

@@ -112,7 +112,7 @@ class History:
         return entry
 
     async def _record(self, run: RunRow, entry: Entry) -> DecisionRecord:
-        engine = self._engines.of(RunConfig.model_validate_json(run.config))
+        engine = self._engines.stored(run.config)
         before = await self._store.entry_before(run.run_pk, entry.seq)
         session = Session(run.run_pk, run.run_id, engine, standing_of(engine, run, None))
         report, step = recompute(session, before, entry)
@@ -145,7 +145,7 @@ class History:
 
     def _view(self, run: RunRow, overview: Overview) -> RunView:
         config = RunConfig.model_validate_json(run.config)
-        engine = self._engines.of(config)
+        engine = self._engines.stored(run.config)
         standing = standing_of(engine, run, overview.last)
         reported, last = overview.last_report_at, overview.last
         return RunView(

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import orjson
 from tamiyo_core import Engine, RunState
-from tamiyo_leyline import RunConfig
 
 from tamiyo_service.runs.engines import Engines
 from tamiyo_service.store.protocol import Store
@@ -151,7 +150,7 @@ class Sessions:
         return self._cached.setdefault(run_id, self._session(row, entry))
 
     def _session(self, row: RunRow, entry: Entry | None) -> Session:
-        engine = self._engines.of(RunConfig.model_validate_json(row.config))
+        engine = self._engines.stored(row.config)
         return Session(row.run_pk, row.run_id, engine, standing_of(engine, row, entry))
 
     def _make_room(self) -> None:

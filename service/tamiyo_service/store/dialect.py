@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool, QueuePool
 
 READ_CONNECTIONS: Final = 4
-_BUSY_SECONDS: Final = 5.0
+PATIENCE_SECONDS: Final = 5.0
 _CHUNK_ROWS: Final = 32
 """Rows in one INSERT: few statements for the driver to remember, far below SQLite's limit of parameters."""
 _PRAGMAS: Final = (
@@ -39,17 +39,19 @@ class Database:
 
     Args:
         url: an SQLAlchemy URL naming an SQLite file.
+        patience: seconds to wait while another process writes.
 
     Raises:
         DatabaseUrlError: if the URL is malformed or names another kind of database.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, patience: float = PATIENCE_SECONDS) -> None:
         self.url: Final = _sqlite_url(url)
+        self._patience = patience
         self.path: Final = Path(self.url.database or "")
-        self.writer: Final = _engine(self.url, connections=1)
+        self.writer: Final = self._engine(connections=1)
         event.listen(self.writer, "begin", _begin_immediate)
-        self.readers: Final = _engine(self.url, connections=READ_CONNECTIONS)
+        self.readers: Final = self._engine(connections=READ_CONNECTIONS)
 
     def dispose(self) -> None:
         """Close every connection."""
@@ -64,9 +66,19 @@ class Database:
         Returns:
             Pages in the log.
         """
-        engine = _engine(self.url, connections=0)
+        engine = self._engine(connections=0)
         with engine.connect() as connection:
             return checkpoint(connection)
+
+    def _engine(self, *, connections: int) -> Engine:
+        """An engine with this many connections to keep; 0: none is kept."""
+        pool: dict[str, Any] = {"poolclass": NullPool}
+        if connections:
+            pool = {"poolclass": QueuePool, "pool_size": connections, "max_overflow": 0}
+        arguments = {"timeout": self._patience, "check_same_thread": False}
+        engine = create_engine(self.url, connect_args=arguments, **pool)
+        event.listen(engine, "connect", _prepare)
+        return engine
 
 
 def checkpoint(connection: Connection) -> int:
@@ -97,16 +109,6 @@ def _insert_statement(dialect: str, table: Table, count: int) -> str:
     columns = [column for column in table.columns if column.name != "id"]
     row = dict.fromkeys(columns)
     return str(insert(table).values([row] * count).compile(engine))
-
-
-def _engine(url: URL, *, connections: int) -> Engine:
-    pool: dict[str, Any] = {"poolclass": NullPool}
-    if connections:
-        pool = {"poolclass": QueuePool, "pool_size": connections, "max_overflow": 0}
-    arguments = {"timeout": _BUSY_SECONDS, "check_same_thread": False}
-    engine = create_engine(url, connect_args=arguments, **pool)
-    event.listen(engine, "connect", _prepare)
-    return engine
 
 
 def _prepare(connection: sqlite3.Connection, _record: object) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 
 def upgrade(engine: Engine) -> None:
     """Apply every migration the database lacks, all in one transaction."""
+    # Alembic brings a templating engine along; only a start needs it.
+    from alembic import command
+    from alembic.config import Config
+
     with engine.begin() as connection:
-        command.upgrade(_config(connection), "head")
-
-
-def _config(connection: Connection) -> Config:
-    config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", "tamiyo_service:migrations")
-    return config
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", "tamiyo_service:migrations")
+        command.upgrade(config, "head")

@@ -21,7 +21,13 @@ from tamiyo_service.errors import (
 )
 from tamiyo_service.store import statements
 from tamiyo_service.store.checkpointer import Checkpointer
-from tamiyo_service.store.dialect import READ_CONNECTIONS, Database, insert_if_absent, insert_rows
+from tamiyo_service.store.dialect import (
+    PATIENCE_SECONDS,
+    READ_CONNECTIONS,
+    Database,
+    insert_if_absent,
+    insert_rows,
+)
 from tamiyo_service.store.migrate import upgrade
 from tamiyo_service.store.rows import (
     ClientDecisionRow,
@@ -55,13 +61,14 @@ class SqlStore:
     Args:
         url: an SQLAlchemy URL.
         write_limit: writes that may wait for the disk.
+        patience: seconds a write waits while another process writes.
 
     Raises:
         DatabaseUrlError: if the URL cannot be used.
     """
 
-    def __init__(self, url: str, *, write_limit: int = 10_000) -> None:
-        self._database = Database(url)
+    def __init__(self, url: str, *, write_limit: int = 10_000, patience: float = PATIENCE_SECONDS) -> None:
+        self._database = Database(url, patience=patience)
         self._writer: GroupWriter[Write | Job] = GroupWriter(self._execute, _translate, write_limit)
         self._readers = ThreadPoolExecutor(READ_CONNECTIONS, thread_name_prefix="tamiyo-reader")
         self._checkpointer = Checkpointer(self._database)

@@ -1,0 +1,108 @@
+"""POST /epochs: many reports at once, each answered for itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.service.conftest import Service
+from tests.service.samples import report, seed
+
+
+async def post(service: Service, *items: Any) -> list[dict[str, Any]]:
+    response = await service.http.post("/epochs", json={"reports": list(items)})
+    assert response.status_code == 200, response.text
+    results: list[dict[str, Any]] = response.json()["results"]
+    return results
+
+
+def item(run_id: str, epoch: int, **fields: Any) -> dict[str, Any]:
+    return {"run_id": run_id, "report": report(epoch, **fields)}
+
+
+async def test_replies_come_in_the_order_of_the_reports(any_service: Service) -> None:
+    order = [("a", 1), ("b", 1), ("a", 2), ("c", 7), ("b", 2), ("a", 3)]
+    results = await post(any_service, *(item(run_id, epoch) for run_id, epoch in order))
+    assert [result["status"] for result in results] == [200] * 6
+    assert [(r["reply"]["run_id"], r["reply"]["epoch"]) for r in results] == order
+
+
+async def test_a_batch_decides_as_single_reports_would(any_service: Service) -> None:
+    batched = await post(any_service, *(item("batched", epoch) for epoch in range(12)))
+    single = await any_service.reports("single", *range(12))
+    assert [r["reply"]["commands"][0]["reason"] for r in batched] == [
+        reply["commands"][0]["reason"] for reply in single
+    ]
+    assert (await any_service.get("/runs/batched"))["counts"] == (await any_service.get("/runs/single"))[
+        "counts"
+    ]
+    for epoch in range(12):
+        assert (await any_service.get(f"/runs/batched/decisions/{epoch}"))["epoch"] == epoch
+
+
+async def test_a_failure_concerns_its_report_alone(any_service: Service) -> None:
+    await any_service.reports("a", 1)
+    results = await post(
+        any_service,
+        item("a", 1, val_accuracy=1.0),
+        item("a", 2),
+        item("a", 3, val_accuracy=250),
+        item("a", 3, seeds=[seed(blueprint_id="mlp")]),
+        item("a", 3),
+        item("b c", 1),
+        {"run_id": "b"},
+        "nonsense",
+        item("b", 1, attempt=4),
+        item("b", 1),
+    )
+    codes = [result["problem"]["code"] if result["problem"] else None for result in results]
+    assert codes == [
+        "epoch_conflict", None, "invalid_report", "unknown_blueprint", None,
+        "invalid_run_id", "invalid_report", "invalid_report", "attempt_conflict", None,
+    ]  # fmt: skip
+    assert [result["status"] for result in results] == [409, 200, 422, 422, 200, 422, 422, 422, 409, 200]
+    assert (await any_service.get("/runs/a"))["last_epoch"] == 3
+    assert (await any_service.get("/runs/b"))["last_epoch"] == 1
+
+
+async def test_repetitions_within_and_after_a_batch_are_replays(any_service: Service) -> None:
+    first = await post(any_service, item("a", 1), item("a", 2), item("a", 1), item("a", 2, val_accuracy=2.0))
+    assert [result["replayed"] for result in first] == [False, False, True, False]
+    assert first[2]["reply"] == first[0]["reply"]
+    assert first[3]["problem"]["code"] == "epoch_conflict"
+    again = await post(any_service, item("a", 1), item("a", 2))
+    assert [result["replayed"] for result in again] == [True, True]
+    assert [result["reply"] for result in again] == [first[0]["reply"], first[1]["reply"]]
+
+
+async def test_outcomes_may_concern_commands_of_the_same_batch(any_service: Service) -> None:
+    issued = await any_service.germination("rehearsal")
+    reports = [item("a", epoch) for epoch in range(issued["epoch"] + 1)]
+    command_id = f"a@0.{issued['epoch']}.1"
+    outcome = [{"command_id": command_id, "status": "REFUSED"}]
+    results = await post(any_service, *reports, item("a", issued["epoch"] + 1, outcomes=outcome))
+    assert results[-1]["status"] == 200
+    record = await any_service.get(f"/runs/a/decisions/{issued['epoch']}")
+    assert [known["status"] for known in record["outcomes"]] == ["REFUSED"]
+
+
+async def test_a_run_all_of_whose_reports_are_refused_is_not_created(any_service: Service) -> None:
+    results = await post(any_service, item("a", 1, attempt=1), item("a", 2, seeds=[seed(blueprint_id="mlp")]))
+    assert [result["problem"]["code"] for result in results] == ["attempt_conflict", "unknown_blueprint"]
+    assert (await any_service.http.get("/runs/a")).status_code == 404
+
+
+async def test_a_full_batch(any_service: Service) -> None:
+    results = await post(any_service, *(item(f"run-{n % 100}", n // 100) for n in range(1024)))
+    assert {result["status"] for result in results} == {200}
+    assert len((await any_service.get("/decisions?limit=1000"))["items"]) == 1000
+
+
+async def test_an_empty_batch(any_service: Service) -> None:
+    assert await post(any_service) == []
+
+
+async def test_not_finite_losses_travel_in_a_batch(any_service: Service) -> None:
+    body = b'{"reports": [{"run_id": "a", "report": {"epoch": 1, "available_slots": 0, "val_loss": NaN}}, 7]}'
+    response = await any_service.http.post("/epochs", content=body)
+    assert [result["status"] for result in response.json()["results"]] == [200, 422]
+    assert (await any_service.get("/runs/a/decisions/1"))["report"]["val_loss"] == "NaN"
