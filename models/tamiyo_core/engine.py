@@ -155,7 +155,7 @@ class Engine:
         return state._replace(queued=(*state.queued, queued)[-QUEUED_OUTCOMES:])
 
     def tracks(self, state: RunState, command: str) -> bool:
-        """Whether an outcome of this command can still count."""
+        """Whether this command is known from the state alone: it can still count, or was the last WAIT."""
         return self._ledger.holds(state.ledger, command)
 
     def snapshot(self, state: RunState) -> list[Any]:

@@ -107,16 +107,18 @@ class CommandLedger:
             commands: of the reply.
             seeds: of the report, for the blueprints of the seeds concerned.
         """
+        commands = tuple(commands)
         tracked = [command for command in commands if command.command_type in _KINDS]
         if not tracked:
-            return state._replace(failures=()) if state.failures else state
+            return state._replace(failures=(), wait=commands[-1].command_id if commands else None)
         blueprints = {seed.seed_id: seed.blueprint_id for seed in seeds}
         opened = tuple(_tracked(command, blueprints) for command in tracked)
-        return state._replace(open=state.open + opened, failures=())
+        return state._replace(open=state.open + opened, failures=(), wait=None)
 
     def holds(self, state: LedgerState, command_id: str) -> bool:
-        """Whether an outcome of this command can still count."""
-        return any(command.command_id == command_id for command in (*state.open, *state.late))
+        """Whether this command is known without looking further: it can still count, or was the last WAIT."""
+        known = any(command.command_id == command_id for command in (*state.open, *state.late))
+        return known or command_id == state.wait
 
     def penalties(self, state: LedgerState, epoch: int) -> dict[str, float]:
         """Each penalised blueprint's penalty at `epoch`."""

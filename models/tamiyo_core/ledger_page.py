@@ -74,6 +74,8 @@ class LedgerPage:
     def answer(self, outcome: QueuedOutcome) -> None:
         """Take in what the trainer says of a command."""
         command = self._commands.get(outcome.command_id)
+        if outcome.command_id == self._state.wait:
+            return
         if command is None:
             self.warnings.append(
                 f"outcome of {outcome.command_id} changes nothing: it is settled already, or no command"

@@ -120,6 +120,8 @@ class LedgerState(NamedTuple):
     culled_seeds: tuple[str, ...] = ()
     """Reported seeds whose cull already counted."""
     failures: tuple[Failure, ...] = ()
+    wait: str | None = None
+    """Id of the last reply's WAIT: an outcome of it is no news."""
 
 
 class QueuedOutcome(NamedTuple):
@@ -153,6 +155,7 @@ def snapshot_values(state: RunState) -> list[Any]:
             ledger.germinations,
             ledger.culled_seeds,
             [list(failure) for failure in ledger.failures],
+            ledger.wait,
         ],
         [list(outcome) for outcome in state.queued],
     ]
@@ -191,7 +194,7 @@ def _made(kind: Callable[..., _Value], *values: Any) -> _Value:
 
 
 def _ledger(values: list[Any]) -> LedgerState:
-    opened, late, last_cull, penalties, cursor, germinations, culled, failures = values
+    opened, late, last_cull, penalties, cursor, germinations, culled, failures, wait = values
     return LedgerState(
         tuple(_command(*command) for command in opened),
         tuple(_command(*command) for command in late),
@@ -201,6 +204,7 @@ def _ledger(values: list[Any]) -> LedgerState:
         germinations,
         tuple(culled),
         tuple(_failure(*failure) for failure in failures),
+        wait,
     )
 
 

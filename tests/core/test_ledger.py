@@ -109,6 +109,20 @@ def test_the_outcome_of_a_command_never_issued_is_a_warning() -> None:
     assert later.warnings == ("outcome of nobody's changes nothing: it is settled already, or no command",)
 
 
+def test_the_outcome_of_the_last_wait_is_no_news() -> None:
+    run = quick()
+    later = run.report(1, val_accuracy=60.0, outcomes=[outcome(run.report(0, val_accuracy=50.0), "EXECUTED")])
+    assert (later.outcomes, later.warnings) == ((), ())
+
+
+def test_the_outcome_of_a_wait_is_known_while_it_is_the_last_reply() -> None:
+    run = quick()
+    (wait,) = run.report(0, val_accuracy=50.0).commands
+    assert run.engine.tracks(run.state, wait.command_id)
+    run.report(1, val_accuracy=60.0)
+    assert not run.engine.tracks(run.state, wait.command_id)
+
+
 # GERMINATE
 
 
