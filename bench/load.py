@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from functools import partial
 from typing import Final, cast
 
 import uvloop
@@ -43,26 +44,33 @@ def request_for(run_id: str, epoch: int) -> bytes:
 class Trainer(asyncio.Protocol):
     """One connection that reports epoch after epoch of one run, each as soon as the last is answered.
 
+    The first report, which creates the run, is answered before `begin`: it is not measured.
+
     Args:
         run_id: the run.
-        epoch: the first epoch.
-        deadline: when to stop, by the performance counter.
     """
 
-    def __init__(self, run_id: str, epoch: int, deadline: float) -> None:
+    def __init__(self, run_id: str) -> None:
+        loop = asyncio.get_running_loop()
         self.latencies: list[float] = []
         self.errors = 0
-        self.done = asyncio.get_running_loop().create_future()
+        self.ready = loop.create_future()
+        self.done = loop.create_future()
         self._run_id = run_id
-        self._epoch = epoch
-        self._deadline = deadline
+        self._epoch = 0
+        self._deadline = 0.0
         self._buffer = b""
         self._sent = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Send the first report."""
         # uvloop's transports have the methods, not the base class.
         self._transport = cast(asyncio.Transport, transport)
+        self._send()
+
+    def begin(self, deadline: float) -> None:
+        """Report until `deadline`, by the performance counter."""
+        self._deadline = deadline
         self._send()
 
     def data_received(self, data: bytes) -> None:
@@ -73,22 +81,26 @@ class Trainer(asyncio.Protocol):
             return
         start = self._buffer.index(b"content-length: ") + 16
         length = int(self._buffer[start : self._buffer.index(b"\r\n", start)])
-        if len(self._buffer) < head + 4 + length:
-            return
-        now = time.perf_counter()
-        self.latencies.append(now - self._sent)
-        if not self._buffer.startswith(b"HTTP/1.1 200"):
-            self.errors += 1
+        if len(self._buffer) >= head + 4 + length:
+            self._answered(time.perf_counter())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        for waiting in (self.ready, self.done):
+            if not waiting.done():
+                waiting.set_result(None)
+
+    def _answered(self, now: float) -> None:
+        self.errors += not self._buffer.startswith(b"HTTP/1.1 200")
         self._buffer = b""
+        if not self.ready.done():
+            self.ready.set_result(None)
+            return
+        self.latencies.append(now - self._sent)
         if now < self._deadline:
             self._send()
         else:
             self._transport.close()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
-        if not self.done.done():
-            self.done.set_result(None)
 
     def _send(self) -> None:
         self._epoch += 1
@@ -99,12 +111,13 @@ class Trainer(asyncio.Protocol):
 async def load(port: int, connections: int, seconds: float, prefix: str) -> dict[str, float]:
     """Report over this many connections, each a run of its own, for about this long."""
     loop = asyncio.get_running_loop()
+    trainers = [Trainer(f"{prefix}-{number}") for number in range(connections)]
+    for trainer in trainers:
+        await loop.create_connection(partial(_same, trainer), "127.0.0.1", port)
+        await trainer.ready
     started = time.perf_counter()
-    trainers: list[Trainer] = []
-    for number in range(connections):
-        trainer = Trainer(f"{prefix}-{number}", 0, started + seconds)
-        await loop.create_connection(lambda trainer=trainer: trainer, "127.0.0.1", port)  # type: ignore[misc]  # bound now
-        trainers.append(trainer)
+    for trainer in trainers:
+        trainer.begin(started + seconds)
     await asyncio.gather(*(trainer.done for trainer in trainers))
     elapsed = time.perf_counter() - started
     latencies = sorted(latency for trainer in trainers for latency in trainer.latencies)
@@ -115,6 +128,10 @@ async def load(port: int, connections: int, seconds: float, prefix: str) -> dict
         "p99_us": 1e6 * latencies[int(len(latencies) * 0.99)],
         "errors": sum(trainer.errors for trainer in trainers),
     }
+
+
+def _same(trainer: Trainer) -> Trainer:
+    return trainer
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 from tamiyo_leyline import __version__
 
 from tamiyo_service.api import batch, decisions, health, operators, runs
@@ -43,7 +44,8 @@ def create_app(
     """
     settings = Settings() if settings is None else settings
     services = _wire(settings, store, clock)
-    app = FastAPI(
+    endpoint = EpochEndpoint(services.intake, services.history)
+    app = _App(
         title="Tamiyo",
         version=__version__,
         description="The decision service for neural networks that grow while they train.",
@@ -54,14 +56,27 @@ def create_app(
         strict_content_type=False,
     )
     app.state.services = services
-    app.add_middleware(Border, gate=services.gate)
+    app.border = Border(app.behind_border, services.gate, endpoint)
     install(app)
-    endpoint = EpochEndpoint(services.intake, services.history)
     app.router.routes.insert(0, endpoint.route())
     for module in (runs, batch, decisions, operators, health):
         app.include_router(module.router)
     describe(app, endpoint.documentation)
     return app
+
+
+class _App(FastAPI):
+    """FastAPI behind the border."""
+
+    border: Border
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        await self.border(scope, receive, send)
+
+    async def behind_border(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request that the border let through."""
+        await super().__call__(scope, receive, send)
 
 
 def _wire(settings: Settings, store: Store | None, clock: Clock) -> Services:

@@ -6,6 +6,7 @@ import asyncio
 
 from tamiyo_service.errors import StoreUnavailableError
 from tamiyo_service.store import MemoryStore
+from tamiyo_service.store.protocol import Ended
 from tamiyo_service.store.rows import Entry, RunRow, Write
 
 
@@ -16,11 +17,13 @@ class FailingStore(MemoryStore):
         super().__init__()
         self.broken = False
 
-    def append(self, write: Write) -> asyncio.Future[None]:
+    def append(self, write: Write, ended: Ended) -> asyncio.Future[None]:
         if not self.broken:
-            return super().append(write)
+            return super().append(write, ended)
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        written.set_exception(StoreUnavailableError("the disk is full"))
+        error = StoreUnavailableError("the disk is full")
+        ended(error)
+        written.set_exception(error)
         return written
 
     async def check(self) -> None:
@@ -41,31 +44,32 @@ class SlowStore(MemoryStore):
         self.looks = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def append(self, write: Write) -> asyncio.Future[None]:
-        task = asyncio.ensure_future(self._append_later(write))
+    def append(self, write: Write, ended: Ended) -> asyncio.Future[None]:
+        task = asyncio.ensure_future(self._append_later(write, ended))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task
+        return asyncio.shield(task)
 
-    async def run(self, run_id: str) -> RunRow | None:
+    async def load(self, run_id: str) -> tuple[RunRow, Entry | None] | None:
         self.looks += 1
         self.waiting.set()
         await self.reads_open.wait()
-        return await super().run(run_id)
+        return await super().load(run_id)
 
-    async def _append_later(self, write: Write) -> None:
+    async def _append_later(self, write: Write, ended: Ended) -> None:
         self.waiting.set()
         await self.writes_open.wait()
-        await super().append(write)
+        await super().append(write, ended)
 
 
 class CountingStore(MemoryStore):
-    """Counts how often a run's latest input is read: once each time a session is loaded."""
+    """Counts how often runs are loaded."""
 
     def __init__(self) -> None:
         super().__init__()
         self.loads = 0
 
-    async def last_entry(self, run_pk: int) -> Entry | None:
-        self.loads += 1
-        return await super().last_entry(run_pk)
+    async def load(self, run_id: str) -> tuple[RunRow, Entry | None] | None:
+        loaded = await super().load(run_id)
+        self.loads += loaded is not None
+        return loaded

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import structlog
 from tamiyo_service.store import MemoryStore, SqlStore
-from tamiyo_service.store.rows import RunRow
+from tamiyo_service.store.rows import Entry, RunRow
 
 from tests.service.conftest import Service, serving, sql_store
 from tests.service.samples import report
@@ -216,6 +216,9 @@ class BrokenStore(MemoryStore):
     """Has a defect."""
 
     async def run(self, run_id: str) -> RunRow | None:
+        raise ZeroDivisionError("a defect")
+
+    async def load(self, run_id: str) -> tuple[RunRow, Entry | None] | None:
         raise ZeroDivisionError("a defect")
 
 

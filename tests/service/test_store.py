@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tamiyo_leyline import RunStatus
-from tamiyo_service.errors import VersionConflictError
+from tamiyo_service.errors import TamiyoError, VersionConflictError
 from tamiyo_service.store import MemoryStore, Store
 from tamiyo_service.store.rows import (
     ClientDecisionRow,
@@ -62,8 +62,31 @@ def entry(run: RunRow, seq: int, epoch: int | None = None, **fields: object) -> 
     return Entry(run_pk=run.run_pk, seq=seq, epoch=epoch, **(values | fields))  # type: ignore[arg-type]  # mixed values
 
 
+async def last_entry(store: Store, run_id: str = "run") -> Entry | None:
+    loaded = await store.load(run_id)
+    return None if loaded is None else loaded[1]
+
+
+def unheard(_error: TamiyoError | None) -> None:
+    return
+
+
 async def append(store: Store, *entries: Entry) -> None:
-    await store.append(Write(entries))
+    await store.append(Write(entries), unheard)
+
+
+async def test_the_end_of_a_write_is_told_even_if_nobody_waits(store: Store) -> None:
+    run = await create(store)
+    told: list[TamiyoError | None] = []
+    abandoned = store.append(Write((entry(run, 1, 5),)), told.append)
+    abandoned.cancel()
+    await append(store, entry(run, 2, 6))
+    with pytest.raises(VersionConflictError):
+        await store.append(Write((entry(run, 2, 7),)), told.append)
+    assert [type(error) for error in told] == [type(None), VersionConflictError]
+    last = await last_entry(store)
+    assert last is not None
+    assert last.seq == 2
 
 
 async def test_a_run_is_found_as_it_was_created(store: Store) -> None:
@@ -73,6 +96,8 @@ async def test_a_run_is_found_as_it_was_created(store: Store) -> None:
     assert run.created_at == 1_700_000_000_123_456
     assert run.status is RunStatus.ACTIVE
     assert await store.run("b") is None
+    assert await store.load("a") == (run, None)
+    assert await store.load("b") is None
 
 
 async def test_creating_a_run_again_leaves_it_as_it_is(store: Store) -> None:
@@ -94,15 +119,15 @@ async def test_an_entry_comes_back_as_it_went_in(store: Store) -> None:
         run, 1, 5, attempt=0, hold="held", warnings='["w"]', events="[]", backfill=True, risk=4, action="CULL"
     )
     await append(store, written)
-    assert await store.last_entry(run.run_pk) == written
+    assert await last_entry(store) == written
     assert await store.report(DecisionKey(run.run_pk, 0, 5)) == written
 
 
 async def test_last_entry_is_the_one_with_the_highest_number(store: Store) -> None:
     run = await create(store)
-    assert await store.last_entry(run.run_pk) is None
+    assert await last_entry(store) is None
     await append(store, entry(run, 1, 5), entry(run, 2), entry(run, 3, 6))
-    last = await store.last_entry(run.run_pk)
+    last = await last_entry(store)
     assert last is not None
     assert last.seq == 3
 
@@ -127,7 +152,7 @@ async def test_a_taken_epoch_is_refused(store: Store) -> None:
     await append(store, entry(run, 1, 5))
     with pytest.raises(VersionConflictError):
         await append(store, entry(run, 2, 5))
-    last = await store.last_entry(run.run_pk)
+    last = await last_entry(store)
     assert last is not None
     assert last.seq == 1
 
@@ -144,7 +169,7 @@ async def test_the_same_epoch_of_another_attempt_is_another_report(store: Store)
 async def test_inputs_that_are_no_reports_do_not_collide(store: Store) -> None:
     run = await create(store)
     await append(store, entry(run, 1), entry(run, 2), entry(run, 3))
-    last = await store.last_entry(run.run_pk)
+    last = await last_entry(store)
     assert last is not None
     assert last.seq == 3
 
@@ -155,8 +180,8 @@ async def test_a_write_is_all_or_nothing(store: Store) -> None:
     outcome = OutcomeRow(run.run_pk, 0, 5, "run@0.5.1", "EXECUTED", 6, "")
     status = StatusRow(run.run_pk, RunStatus.COMPLETED, "failed")
     with pytest.raises(VersionConflictError):
-        await store.append(Write((entry(run, 2, 6), entry(run, 1, 7)), (outcome,), status))
-    assert await store.last_entry(run.run_pk) == entry(run, 1, 5)
+        await store.append(Write((entry(run, 2, 6), entry(run, 1, 7)), (outcome,), status), unheard)
+    assert await last_entry(store) == entry(run, 1, 5)
     assert await store.outcomes([DecisionKey(run.run_pk, 0, 5)]) == {}
     assert await store.run("run") == run
 
@@ -170,7 +195,8 @@ async def test_an_entry_of_a_run_that_is_gone_is_refused(store: Store) -> None:
 
 async def test_a_write_changes_the_status(store: Store) -> None:
     run = await create(store)
-    await store.append(Write((entry(run, 1),), status=StatusRow(run.run_pk, RunStatus.COMPLETED, "failed")))
+    completed = StatusRow(run.run_pk, RunStatus.COMPLETED, "failed")
+    await store.append(Write((entry(run, 1),), status=completed), unheard)
     changed = await store.run("run")
     assert changed is not None
     assert (changed.status, changed.result) == (RunStatus.COMPLETED, "failed")
@@ -204,7 +230,7 @@ async def test_outcomes_come_by_decision_in_order(store: Store) -> None:
         OutcomeRow(run.run_pk, 0, 5, "run@0.5.1", "EXPIRED", 7, ""),
         OutcomeRow(run.run_pk, 0, 5, "run@0.5.1", "EXECUTED", 8, "late"),
     )
-    await store.append(Write((entry(run, 1, 8),), rows))
+    await store.append(Write((entry(run, 1, 8),), rows), unheard)
     key = DecisionKey(run.run_pk, 0, 5)
     assert await store.outcomes([key, DecisionKey(run.run_pk, 0, 6)]) == {key: rows}
     assert await store.outcomes([]) == {}
@@ -241,14 +267,14 @@ async def test_client_decisions_are_recorded_once(store: Store) -> None:
 
 async def test_deleting_a_run_removes_everything_of_it(store: Store) -> None:
     run, other = await create(store, "a", labels=(("k", "v"),)), await create(store, "b")
-    await store.append(
-        Write((entry(run, 1, 1),), (OutcomeRow(run.run_pk, 0, 1, "a@0.1.1", "FAILED", 2, ""),))
-    )
+    outcome = OutcomeRow(run.run_pk, 0, 1, "a@0.1.1", "FAILED", 2, "")
+    await store.append(Write((entry(run, 1, 1),), (outcome,)), unheard)
     await append(store, entry(other, 1, 1))
     await store.add_client_decisions([ClientDecisionRow(run.run_pk, 0, 1, 1, "{}")])
     await store.delete_run(run.run_pk)
     assert await store.run("a") is None
-    assert await store.last_entry(run.run_pk) is None
+    assert await store.load("a") is None
+    assert (await store.overviews([run.run_pk]))[run.run_pk].last is None
     assert await store.outcomes([DecisionKey(run.run_pk, 0, 1)]) == {}
     assert await store.runs(RunFilter(labels=(("k", "v"),)), 10) == []
     assert [row.run_id for row in await store.decisions(DecisionFilter(), 10)] == ["b"]
@@ -336,7 +362,8 @@ async def test_runs_pass_every_filter(store: Store) -> None:
     a = await create(store, "a", labels=(("team", "vision"), ("gpu", "1")), created_at=10)
     await create(store, "b", labels=(("team", "vision"),), policy="learned", created_at=20)
     c = await create(store, "c", labels=(("team", "speech"),), created_at=30)
-    await store.append(Write((entry(a, 1, 1, at=100),), status=StatusRow(a.run_pk, RunStatus.HELD, None)))
+    held = StatusRow(a.run_pk, RunStatus.HELD, None)
+    await store.append(Write((entry(a, 1, 1, at=100),), status=held), unheard)
     await append(store, entry(c, 1, 1, at=40), entry(c, 2, at=500))
     assert await found(store) == ["c", "b", "a"]
     assert await found(store, labels=(("team", "vision"),)) == ["b", "a"]
@@ -365,7 +392,7 @@ async def test_a_store_that_is_open_answers_and_is_idle(store: Store) -> None:
 async def test_many_runs_append_at_the_same_time(store: Store) -> None:
     runs = [await create(store, f"run-{number}") for number in range(40)]
     for epoch in range(5):
-        await asyncio.gather(*(store.append(Write((entry(run, epoch + 1, epoch),))) for run in runs))
+        await asyncio.gather(*(store.append(Write((entry(run, epoch + 1, epoch),)), unheard) for run in runs))
     assert len(await store.decisions(DecisionFilter(), 1000)) == 200
     for run in runs:
         assert await decided(store, DecisionFilter(run_pk=run.run_pk)) == [5, 4, 3, 2, 1]

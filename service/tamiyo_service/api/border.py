@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from starlette.exceptions import HTTPException
@@ -20,6 +21,9 @@ from tamiyo_service.errors import (
 )
 
 BATCH_PATH: Final = "/epochs"
+_REPORT_PATH: Final = re.compile("/runs/([^/]+)/epoch")
+TOLD: Final = "tamiyo.told"
+"""Key of a request's scope: its defect is logged and answered already."""
 _ALWAYS_OPEN: Final = frozenset({"/healthz", "/readyz"})
 _HEADER_NAME: Final = LEYLINE_HEADER.lower().encode()
 _HEADER: Final = (_HEADER_NAME, LEYLINE_VERSION.encode())
@@ -39,16 +43,20 @@ class Gate:
 
 
 class Border:
-    """ASGI middleware: versions, sizes, media types, stopping, and defects.
+    """The outermost ASGI layer: versions, sizes, media types, stopping, and defects.
+
+    Reports go from here straight to their endpoint, past the framework's own layers and routing.
 
     Args:
         app: what lies behind the border.
         gate: whether new work is taken.
+        reports: answers ``POST /runs/{run_id}/epoch``.
     """
 
-    def __init__(self, app: ASGIApp, gate: Gate) -> None:
+    def __init__(self, app: ASGIApp, gate: Gate, reports: ASGIApp) -> None:
         self._app = app
         self._gate = gate
+        self._reports = reports
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or refuse it."""
@@ -65,14 +73,21 @@ class Border:
             await send(message)
 
         try:
-            await self._app(scope, self._admit(scope, receive), send_marked)
+            admitted = self._admit(scope, receive)
+            app = self._reports if _is_report(scope) else self._app
+            await app(scope, admitted, send_marked)
         except TamiyoError as error:
             response = problem_response(problem_of(error, ProblemCode.INVALID_REQUEST))
             await response(scope, receive, send_marked)
+        except HTTPException:
+            # Only the limit on bodies raises it this far out.
+            response = problem_response(problem_of(_too_large(_limit(scope)), ProblemCode.INVALID_REQUEST))
+            await response(scope, receive, send_marked)
         except Exception as error:  # noqa: BLE001 - the last resort: whatever fails, the caller gets an answer
-            response = problem_response(internal_problem(error))
-            if not started:
-                await response(scope, receive, send_marked)
+            if TOLD not in scope:
+                response = problem_response(internal_problem(error))
+                if not started:
+                    await response(scope, receive, send_marked)
 
     def _admit(self, scope: Scope, receive: Receive) -> Receive:
         """How the request's body may be read.
@@ -94,12 +109,28 @@ class Border:
             return receive
         if content_type is not None and content_type != b"application/json":
             _require_json(content_type)
-        limit = MAX_BATCH_BYTES if scope["path"] == BATCH_PATH else MAX_BODY_BYTES
+        limit = _limit(scope)
         if length is None:
             return _limited(receive, limit)
         if int(length) > limit:
             raise _too_large(limit)
         return receive
+
+
+def _limit(scope: Scope) -> int:
+    """Bytes that the body of a request may have."""
+    return MAX_BATCH_BYTES if scope["path"] == BATCH_PATH else MAX_BODY_BYTES
+
+
+def _is_report(scope: Scope) -> bool:
+    """Whether a request is for the hot route; if so, its run is put where a router would put it."""
+    if scope["method"] != "POST":
+        return False
+    match = _REPORT_PATH.fullmatch(scope["path"])
+    if match is None:
+        return False
+    scope["path_params"] = {"run_id": match[1]}
+    return True
 
 
 def _require_same_major(version: bytes) -> None:

@@ -14,7 +14,8 @@ from starlette.routing import Match
 from tamiyo_leyline import ProblemCode
 
 from tamiyo_service.api.bodies import UnreadableBodyError
-from tamiyo_service.api.errors import problem, problem_of, problem_response
+from tamiyo_service.api.border import TOLD
+from tamiyo_service.api.errors import internal_problem, problem, problem_of, problem_response
 from tamiyo_service.errors import TamiyoError
 
 _METHODS: Final = ("GET", "PUT", "POST", "DELETE")
@@ -32,6 +33,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(UnreadableBodyError, _unreadable)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _defect)
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
@@ -59,6 +61,12 @@ async def _http(request: Request, error: Exception) -> Response:
     if code is ProblemCode.NOT_FOUND and _is_split_run_id(request):
         code = ProblemCode.INVALID_RUN_ID
     return problem_response(problem(code, _detail(code, request, headers)), headers)
+
+
+async def _defect(request: Request, error: Exception) -> Response:
+    """Answered by the framework's outermost layer, which raises the error again afterwards."""
+    request.scope[TOLD] = True
+    return problem_response(internal_problem(error))
 
 
 def _allowed(request: Request) -> list[str]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
 from pydantic import TypeAdapter
-from tamiyo_core import Engine, RunState, Step, decision_id, parse_command_id, uniform_draw
-from tamiyo_leyline import DecisionReply, EpochReport, PolicyIdentity, TelemetryEvent
+from tamiyo_core import Engine, Policy, RunState, Step, decision_id, parse_command_id, uniform_draw
+from tamiyo_leyline import AdaptationCommand, EpochReport, PolicyIdentity, TelemetryEvent
 
 from tamiyo_service.clock import from_micros, to_micros
 from tamiyo_service.runs.session import Last, Session, Standing
 from tamiyo_service.store.rows import Entry, InputKind, OutcomeRow, Write
 
 _EVENTS: Final = TypeAdapter(tuple[TelemetryEvent, ...])
+_COMMANDS: Final = TypeAdapter(tuple[AdaptationCommand, ...])
 _DRAW_PURPOSE: Final = "exploration"
 
 
@@ -32,7 +34,8 @@ def decide(
     """
     standing = session.standing
     step = _step(session, standing.state, report, standing.hold, now, backfill=backfill)
-    reply = _reply(session, report, step)
+    decision = decision_id(session.run_id, report.attempt, report.epoch)
+    reply = reply_json(session.run_id, report, decision, step, session.engine.policy)
     entry = Entry(
         run_pk=session.run_pk,
         seq=standing.seq + 1,
@@ -79,7 +82,17 @@ def snapshot(engine: Engine, state: RunState) -> str:
 
 def identity_of(engine: Engine) -> PolicyIdentity:
     """The policy of an engine as it travels."""
-    return PolicyIdentity(name=engine.policy.name, version=engine.policy.version)
+    return _identity(engine.policy.name, engine.policy.version)
+
+
+@lru_cache(maxsize=256)
+def _identity(name: str, version: str) -> PolicyIdentity:
+    return PolicyIdentity(name=name, version=version)
+
+
+@lru_cache(maxsize=256)
+def _identity_json(name: str, version: str) -> str:
+    return _identity(name, version).model_dump_json()
 
 
 def same_content(payload: str, other: str) -> bool:
@@ -102,16 +115,16 @@ def _step(
     return engine.step(state, report, decision_id=decision, now=now, hold=hold, draw=draw, backfill=backfill)
 
 
-def _reply(session: Session, report: EpochReport, step: Step) -> str:
-    # Built without validation: every part has been validated where it came from.
-    return DecisionReply.model_construct(
-        run_id=session.run_id,
-        attempt=report.attempt,
-        epoch=report.epoch,
-        decision_id=decision_id(session.run_id, report.attempt, report.epoch),
-        commands=step.commands,
-        policy=identity_of(session.engine),
-    ).model_dump_json()
+def reply_json(run_id: str, report: EpochReport, decision: str, step: Step, policy: Policy) -> str:
+    """What `DecisionReply.model_dump_json` gives, put together from its parts.
+
+    Run and decision ids consist of characters that JSON writes as they are.
+    """
+    commands = _COMMANDS.dump_json(step.commands).decode()
+    return (
+        f'{{"run_id":"{run_id}","attempt":{report.attempt},"epoch":{report.epoch},"decision_id":"{decision}",'
+        f'"commands":{commands},"policy":{_identity_json(policy.name, policy.version)}}}'
+    )
 
 
 def _outcome_rows(run_pk: int, step: Step) -> tuple[OutcomeRow, ...]:

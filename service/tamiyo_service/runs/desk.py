@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from tamiyo_service.errors import RunNotFoundError, StoreUnavailableError, VersionConflictError
+from tamiyo_service.errors import RunNotFoundError, StoreUnavailableError, TamiyoError, VersionConflictError
 from tamiyo_service.runs.change import Change
 from tamiyo_service.runs.session import Session, Sessions, Standing
 from tamiyo_service.store.protocol import Store
@@ -51,10 +51,16 @@ class Desk:
             UnavailableError: if the store did not take the write.
         """
         for _ in range(_ROUNDS):
-            session = await self._turn(run_id, create)
-            change = await self._worked_out(session, work_out)
+            session = self._sessions.idle(run_id) or await self._turn(run_id, create)
             try:
-                await self._carry_out(session, change)
+                change = await work_out(session)
+                written = self._store_change(session, change)
+            except BaseException:
+                self._sessions.release(session)
+                raise
+            try:
+                if written is not None:
+                    await written
             except VersionConflictError:
                 continue
             return change.answer
@@ -83,31 +89,17 @@ class Desk:
             raise RunNotFoundError(f"there is no run {run_id}; create it with PUT /runs/{run_id}")
         return session
 
-    async def _worked_out(
-        self, session: Session, work_out: Callable[[Session], Awaitable[Change[Answer]]]
-    ) -> Change[Answer]:
-        try:
-            return await work_out(session)
-        except BaseException:
-            self._sessions.release(session)
-            raise
-
-    async def _carry_out(self, session: Session, change: Change[Answer]) -> None:
-        """Store the change; the turn ends when the write has, whoever still listens."""
+    def _store_change(self, session: Session, change: Change[Any]) -> asyncio.Future[None] | None:
+        """Hand the change to the store; the turn ends with the write, whoever still listens."""
         if change.write is None:
             self._sessions.release(session)
-            return
-        try:
-            written = self._store.append(change.write)
-        except BaseException:
-            self._sessions.release(session)
-            raise
-        written.add_done_callback(partial(self._settle, session, change.standing))
-        await asyncio.shield(written)
+            return None
+        return self._store.append(change.write, partial(self._end, session, change.standing))
 
-    def _settle(self, session: Session, standing: Standing, written: asyncio.Future[None]) -> None:
-        if written.cancelled() or written.exception() is not None:
-            self._sessions.forget(session)
-        else:
+    def _end(self, session: Session, standing: Standing, error: TamiyoError | None) -> None:
+        if error is None:
             session.standing = standing
+        else:
+            # What the store has now is for the store to say.
+            self._sessions.forget(session)
         self._sessions.release(session)

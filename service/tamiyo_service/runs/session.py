@@ -7,7 +7,7 @@ so a failed write changes nothing; and any session can be dropped while idle, be
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
@@ -48,14 +48,15 @@ class Standing(NamedTuple):
 class Session:
     """A run in memory. Use it only between `Sessions.turn` and `Sessions.release`."""
 
-    __slots__ = ("engine", "gone", "lock", "run_id", "run_pk", "standing", "users")
+    __slots__ = ("engine", "gone", "line", "run_id", "run_pk", "standing", "users")
 
     def __init__(self, run_pk: int, run_id: str, engine: Engine, standing: Standing) -> None:
         self.run_pk = run_pk
         self.run_id = run_id
         self.engine = engine
         self.standing = standing
-        self.lock: asyncio.Lock | None = None
+        self.line: deque[asyncio.Future[None]] | None = None
+        """Those who await their turn, in order; None: nobody ever did."""
         self.users = 0
         """Requests that hold or await the turn: a session in use is never evicted."""
         self.gone = False
@@ -81,6 +82,15 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._cached)
 
+    def idle(self, run_id: str) -> Session | None:
+        """The run's session, its turn taken, if it is in memory and nobody uses it; else see `turn`."""
+        session = self._cached.get(run_id)
+        if session is None or session.users:
+            return None
+        self._cached.move_to_end(run_id)
+        session.users = 1
+        return session
+
     async def turn(self, run_id: str) -> Session | None:
         """The run's session once it is the caller's turn; None if there is no such run.
 
@@ -102,9 +112,12 @@ class Sessions:
 
     def release(self, session: Session) -> None:
         """End a turn: the next in line goes on."""
-        assert session.lock is not None
-        session.lock.release()
-        self._leave(session)
+        session.users -= 1
+        while session.line:
+            waiting = session.line.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+                return
 
     def forget(self, session: Session) -> None:
         """Drop a session whose standing no longer holds: the next turn reads it again."""
@@ -113,18 +126,21 @@ class Sessions:
 
     async def _take(self, session: Session) -> None:
         session.users += 1
-        if session.lock is None:
-            session.lock = asyncio.Lock()
+        if session.users == 1:
+            return
+        waiting = asyncio.get_running_loop().create_future()
+        if session.line is None:
+            session.line = deque()
+        session.line.append(waiting)
         try:
-            await session.lock.acquire()
+            await waiting
         except asyncio.CancelledError:
-            self._leave(session)
+            if waiting.cancelled():
+                session.users -= 1
+            else:
+                # The turn had come just before.
+                self.release(session)
             raise
-
-    def _leave(self, session: Session) -> None:
-        session.users -= 1
-        if session.users == 0:
-            session.lock = None
 
     async def _load(self, run_id: str) -> Session | None:
         """Read a run into the cache, once for all who ask at the same time."""
@@ -142,12 +158,12 @@ class Sessions:
             loading.exception()
 
     async def _read(self, run_id: str) -> Session | None:
-        row = await self._store.run(run_id)
-        if row is None:
+        loaded = await self._store.load(run_id)
+        if loaded is None:
             return None
-        entry = await self._store.last_entry(row.run_pk)
+        session = self._session(*loaded)
         self._make_room()
-        return self._cached.setdefault(run_id, self._session(row, entry))
+        return self._cached.setdefault(run_id, session)
 
     def _session(self, row: RunRow, entry: Entry | None) -> Session:
         engine = self._engines.stored(row.config)

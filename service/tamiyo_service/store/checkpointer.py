@@ -16,18 +16,28 @@ from sqlalchemy.exc import SQLAlchemyError
 from tamiyo_service.store.dialect import Database, checkpoint
 
 ENTRIES_BETWEEN: Final = 4_000
-"""Entries written between two copies."""
+"""At about 16 KiB of log for each entry, some 64 MiB."""
 LONG_LOG_PAGES: Final = 16_384
-"""From this many pages on (64 MiB) the writer helps, so that the log can start over."""
+"""128 MiB."""
 
 _LOG: Final = structlog.get_logger(__name__)
 
 
 class Checkpointer:
-    """Copies a database's write-ahead log on a thread of its own."""
+    """Copies a database's write-ahead log on a thread of its own.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: whose log it is.
+        entries_between: entries written between two copies.
+        long_log: from this many pages on the writer helps.
+    """
+
+    def __init__(
+        self, database: Database, *, entries_between: int = ENTRIES_BETWEEN, long_log: int = LONG_LOG_PAGES
+    ) -> None:
         self._database = database
+        self._entries_between = entries_between
+        self._long_log = long_log
         self._due = threading.Event()
         self._long = threading.Event()
         self._stopping = False
@@ -41,7 +51,7 @@ class Checkpointer:
     def wrote(self, connection: Connection, entries: int) -> None:
         """Tell of a finished transaction; called by the writer, in its thread."""
         self._written += entries
-        if self._written >= ENTRIES_BETWEEN:
+        if self._written >= self._entries_between:
             self._written = 0
             self._due.set()
         if self._long.is_set():
@@ -69,5 +79,5 @@ class Checkpointer:
             # The log only grows meanwhile; writes tell their callers themselves when the disk is at its end.
             _LOG.warning("checkpoint_failed", error=str(error))
             return
-        if connection is None and pages >= LONG_LOG_PAGES:
+        if connection is None and pages >= self._long_log:
             self._long.set()

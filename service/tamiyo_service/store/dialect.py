@@ -7,17 +7,17 @@ import sqlite3
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, insert, make_url
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool, QueuePool
 
 READ_CONNECTIONS: Final = 4
 PATIENCE_SECONDS: Final = 5.0
-_CHUNK_ROWS: Final = 32
+ALONE_ROWS: Final = 32
 """Rows in one INSERT: few statements for the driver to remember, far below SQLite's limit of parameters."""
 _PRAGMAS: Final = (
     # A row of about 2 KiB fills a page of 8 KiB better than one of 4. Only a new file takes it.
@@ -76,15 +76,22 @@ class Database:
         if connections:
             pool = {"poolclass": QueuePool, "pool_size": connections, "max_overflow": 0}
         arguments = {"timeout": self._patience, "check_same_thread": False}
-        engine = create_engine(self.url, connect_args=arguments, **pool)
+        engine = create_engine(self.url, connect_args=arguments, hide_parameters=True, **pool)
         event.listen(engine, "connect", _prepare)
         return engine
 
 
 def checkpoint(connection: Connection) -> int:
-    """Copy the write-ahead log into the database through this connection; the pages in the log."""
-    _busy, pages, _copied = connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
+    """Copy the write-ahead log through this connection, outside any transaction; the pages in the log."""
+    try:
+        _busy, pages, _copied = _driver(connection).execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    except sqlite3.Error as error:
+        raise DBAPIError.instance("PRAGMA wal_checkpoint", None, error, sqlite3.Error) from error
     return int(pages)
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    return cast(sqlite3.Connection, connection.connection.dbapi_connection)
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -92,10 +99,25 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, 
 
     Many rows go into one statement: the driver gives up the interpreter once for all of them.
     """
-    for start in range(0, len(rows), _CHUNK_ROWS):
-        chunk = rows[start : start + _CHUNK_ROWS]
+    for start in range(0, len(rows), ALONE_ROWS):
+        chunk = rows[start : start + ALONE_ROWS]
         statement = _insert_statement(connection.dialect.name, table, len(chunk))
         connection.exec_driver_sql(statement, tuple(itertools.chain.from_iterable(chunk)))
+
+
+def insert_alone(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert at most `ALONE_ROWS` rows in a statement that is its own transaction, durable on return.
+
+    Saves the statements that begin and end a transaction, and most of what SQLAlchemy does around them.
+
+    Raises:
+        DBAPIError: of the kind that SQLAlchemy would raise.
+    """
+    statement = _insert_statement(connection.dialect.name, table, len(rows))
+    try:
+        _driver(connection).execute(statement, tuple(itertools.chain.from_iterable(rows)))
+    except sqlite3.Error as error:
+        raise DBAPIError.instance(statement, None, error, sqlite3.Error, hide_parameters=True) from error
 
 
 def insert_if_absent(table: Table) -> Insert:
@@ -103,7 +125,7 @@ def insert_if_absent(table: Table) -> Insert:
     return sqlite.insert(table).on_conflict_do_nothing()
 
 
-@lru_cache(maxsize=4 * _CHUNK_ROWS)
+@lru_cache(maxsize=4 * ALONE_ROWS)
 def _insert_statement(dialect: str, table: Table, count: int) -> str:
     engine = create_engine(f"{dialect}://")
     columns = [column for column in table.columns if column.name != "id"]

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from tamiyo_leyline import RunStatus
 
 from tamiyo_service.errors import VersionConflictError
+from tamiyo_service.store.protocol import Ended
 from tamiyo_service.store.rows import (
     ClientDecisionRow,
     DecisionFilter,
@@ -52,13 +53,15 @@ class MemoryStore:
     def write_age(self) -> float:
         return 0.0
 
-    def append(self, write: Write) -> asyncio.Future[None]:
+    def append(self, write: Write, ended: Ended) -> asyncio.Future[None]:
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
             self._append(write)
         except VersionConflictError as error:
+            ended(error)
             written.set_exception(error)
         else:
+            ended(None)
             written.set_result(None)
         return written
 
@@ -85,8 +88,9 @@ class MemoryStore:
     async def run(self, run_id: str) -> RunRow | None:
         return self._runs.get(run_id)
 
-    async def last_entry(self, run_pk: int) -> Entry | None:
-        return next(reversed(self._of(run_pk)), None)
+    async def load(self, run_id: str) -> tuple[RunRow, Entry | None] | None:
+        row = self._runs.get(run_id)
+        return None if row is None else (row, next(reversed(self._of(row.run_pk)), None))
 
     async def entry_before(self, run_pk: int, seq: int) -> Entry | None:
         return next((entry for entry in self._of(run_pk) if entry.seq == seq - 1), None)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from tamiyo_service.errors import TamiyoError
 from tamiyo_service.store.rows import (
     ClientDecisionRow,
     DecisionFilter,
@@ -20,6 +21,8 @@ from tamiyo_service.store.rows import (
     RunRow,
     Write,
 )
+
+Ended = Callable[[TamiyoError | None], None]
 
 
 class Store(Protocol):
@@ -40,10 +43,15 @@ class Store(Protocol):
     def write_age(self) -> float:
         """Seconds since the oldest unfinished write began; 0.0 when none is under way."""
 
-    def append(self, write: Write) -> asyncio.Future[None]:
+    def append(self, write: Write, ended: Ended) -> asyncio.Future[None]:
         """Append entries; the future resolves when all of them are durable.
 
         Cancelling the future does not cancel the write.
+
+        Args:
+            write: what to append.
+            ended: called once when the write has ended, before the future resolves and whether or not
+                anyone still waits for it: with None, or with the error it failed with.
 
         Raises:
             OverloadedError: if too many writes wait already.
@@ -59,8 +67,8 @@ class Store(Protocol):
     async def run(self, run_id: str) -> RunRow | None:
         """The run of that id."""
 
-    async def last_entry(self, run_pk: int) -> Entry | None:
-        """The run's latest input."""
+    async def load(self, run_id: str) -> tuple[RunRow, Entry | None] | None:
+        """The run of that id, with its latest input."""
 
     async def entry_before(self, run_pk: int, seq: int) -> Entry | None:
         """The input just before number `seq`."""

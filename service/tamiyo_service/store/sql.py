@@ -22,13 +22,16 @@ from tamiyo_service.errors import (
 from tamiyo_service.store import statements
 from tamiyo_service.store.checkpointer import Checkpointer
 from tamiyo_service.store.dialect import (
+    ALONE_ROWS,
     PATIENCE_SECONDS,
     READ_CONNECTIONS,
     Database,
+    insert_alone,
     insert_if_absent,
     insert_rows,
 )
 from tamiyo_service.store.migrate import upgrade
+from tamiyo_service.store.protocol import Ended
 from tamiyo_service.store.rows import (
     ClientDecisionRow,
     DecisionFilter,
@@ -92,18 +95,12 @@ class SqlStore:
     def write_age(self) -> float:
         return self._writer.age()
 
-    def append(self, write: Write) -> asyncio.Future[None]:
-        return self._writer.submit(write)
+    def append(self, write: Write, ended: Ended) -> asyncio.Future[None]:
+        return self._writer.submit(write, ended)
 
     async def create_run(self, run: NewRun) -> tuple[RunRow, bool]:
-        existing = await self.run(run.run_id)
-        if existing is not None:
-            return existing, False
-        created: bool = await self._do(lambda connection: _create(connection, run))
-        row = await self.run(run.run_id)
-        if row is None:
-            raise StoreUnavailableError(f"run {run.run_id} was deleted while it was being created")
-        return row, created
+        created: tuple[RunRow, bool] = await self._do(lambda connection: _create(connection, run))
+        return created
 
     async def delete_run(self, run_pk: int) -> None:
         await self._do(lambda connection: connection.execute(delete(runs).where(runs.c.run_pk == run_pk)))
@@ -112,8 +109,15 @@ class SqlStore:
         row = await self._first(statements.run_named(run_id))
         return None if row is None else _run(row)
 
-    async def last_entry(self, run_pk: int) -> Entry | None:
-        return _optional_entry(await self._first(statements.last_entry(run_pk)))
+    async def load(self, run_id: str) -> tuple[RunRow, Entry | None] | None:
+        def read(connection: Connection) -> tuple[RunRow, Entry | None] | None:
+            row = connection.execute(statements.run_named(run_id)).first()
+            if row is None:
+                return None
+            last = connection.execute(statements.last_entry(row.run_pk)).first()
+            return _run(row), _optional_entry(last)
+
+        return await self._read(read)
 
     async def entry_before(self, run_pk: int, seq: int) -> Entry | None:
         return _optional_entry(await self._first(statements.entry_before(run_pk, seq)))
@@ -180,10 +184,15 @@ class SqlStore:
             self._connection = self._database.writer.connect()
         connection = self._connection
         writes = [task for task in tasks if isinstance(task, Write)]
-        with connection.begin():
-            _append(connection, writes)
-            results = [None if isinstance(task, Write) else task(connection) for task in tasks]
-        self._checkpointer.wrote(connection, sum(len(write.entries) for write in writes))
+        entries = list(itertools.chain.from_iterable(write.entries for write in writes))
+        if len(entries) <= ALONE_ROWS and len(writes) == len(tasks) and not any(map(_has_more, writes)):
+            insert_alone(connection, journal, entries)
+            results: list[Any] = [None] * len(tasks)
+        else:
+            with connection.begin():
+                _append(connection, entries, writes)
+                results = [None if isinstance(task, Write) else task(connection) for task in tasks]
+        self._checkpointer.wrote(connection, len(entries))
         return results
 
     async def _do(self, job: Job) -> Any:
@@ -207,17 +216,21 @@ class SqlStore:
             raise StoreUnavailableError(f"the database does not answer: {error}") from error
 
 
-def _append(connection: Connection, writes: Sequence[Write]) -> None:
-    insert_rows(connection, journal, list(itertools.chain.from_iterable(write.entries for write in writes)))
-    insert_rows(
-        connection, command_outcomes, list(itertools.chain.from_iterable(write.outcomes for write in writes))
-    )
+def _has_more(write: Write) -> bool:
+    """Whether a write concerns more tables than the journal."""
+    return bool(write.outcomes) or write.status is not None
+
+
+def _append(connection: Connection, entries: Sequence[Entry], writes: Sequence[Write]) -> None:
+    insert_rows(connection, journal, entries)
+    outcomes = list(itertools.chain.from_iterable(write.outcomes for write in writes))
+    insert_rows(connection, command_outcomes, outcomes)
     for status in (write.status for write in writes if write.status is not None):
         changed = update(runs).where(runs.c.run_pk == status.run_pk)
         connection.execute(changed.values(status=status.status, result=status.result))
 
 
-def _create(connection: Connection, run: NewRun) -> bool:
+def _create(connection: Connection, run: NewRun) -> tuple[RunRow, bool]:
     values = run._asdict() | {"status": RunStatus.ACTIVE}
     labels = values.pop("labels")
     statement = insert_if_absent(runs).values(values).returning(runs.c.run_pk)
@@ -225,7 +238,8 @@ def _create(connection: Connection, run: NewRun) -> bool:
     if run_pk is not None and labels:
         rows = [{"run_pk": run_pk, "key": key, "value": value} for key, value in labels]
         connection.execute(insert(run_labels), rows)
-    return run_pk is not None
+    row = connection.execute(statements.run_named(run.run_id)).one()
+    return _run(row), run_pk is not None
 
 
 def _record(connection: Connection, rows: Sequence[ClientDecisionRow]) -> int:

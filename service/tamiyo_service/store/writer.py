@@ -2,11 +2,12 @@
 
 ::
 
-    event loop                         writer thread
-    submit(task) ──▶ queue ──▶ take all that wait ──▶ BEGIN … COMMIT (one flush)
-    future done  ◀── call_soon_threadsafe, once for all of them ◀──┘
+    event loop                                         writer thread
+    submit(task) ──▶ waiting ──▶ the group, when the thread is free ──▶ BEGIN … COMMIT (one flush)
+    futures done ◀── call_soon_threadsafe, once for the whole group ◀──┘
 
-There is no artificial wait: while one transaction is on its way to the disk, the next one gathers.
+There is no artificial wait: a group is what one turn of the event loop has gathered, and while one
+transaction is on its way to the disk the next group gathers.
 """
 
 from __future__ import annotations
@@ -16,16 +17,27 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import structlog
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from tamiyo_service.errors import OverloadedError, ShuttingDownError, StoreUnavailableError, TamiyoError
+from tamiyo_service.store.protocol import Ended
 
 Task = TypeVar("Task")
 
-_STOP: Final = None
+
+class _Item(NamedTuple, Generic[Task]):
+    """A task on its way."""
+
+    task: Task
+    future: asyncio.Future[Any]
+    ended: Ended | None
+
+
+Group = list[_Item[Task]]
+
 _LOG: Final = structlog.get_logger(__name__)
 
 
@@ -48,11 +60,15 @@ class GroupWriter(Generic[Task]):
         self._execute = execute
         self._translate = translate
         self._limit = limit
-        self._queue: SimpleQueue[tuple[Task, asyncio.Future[Any]] | None] = SimpleQueue()
-        self._pending = 0
-        self._started: float | None = None
+        self._waiting: Group[Task] = []
+        self._under_way = 0
+        self._called = False
+        self._groups: SimpleQueue[Group[Task] | None] = SimpleQueue()
+        self._began: float | None = None
         self._failed: float | None = None
         self._accepting = False
+        self._broken = False
+        self._drained: asyncio.Future[None] | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -63,27 +79,35 @@ class GroupWriter(Generic[Task]):
         self._accepting = True
         self._thread.start()
 
-    def submit(self, task: Task) -> asyncio.Future[Any]:
+    def submit(self, task: Task, ended: Ended | None = None) -> asyncio.Future[Any]:
         """Queue a task; call it in the event loop. The future resolves when its transaction is on disk.
+
+        Args:
+            task: for `execute`.
+            ended: called in the event loop when the task has ended, before the future resolves and even if
+                that was cancelled: with None, or with the error the task failed with.
 
         Raises:
             OverloadedError: if too many tasks wait.
-            ShuttingDownError: after `close`.
-            StoreUnavailableError: if the thread died.
+            ShuttingDownError: before `start` and after `close`.
         """
-        if self._pending >= self._limit:
-            raise OverloadedError(f"{self._pending} writes wait for the disk; send the request again later")
-        self._require_running()
-        assert self._loop is not None
+        if not self._accepting or self._loop is None:
+            raise ShuttingDownError("the service is stopping; send the request again later")
+        pending = len(self._waiting) + self._under_way
+        if pending >= self._limit:
+            raise OverloadedError(f"{pending} writes wait for the disk; send the request again later")
         future = self._loop.create_future()
-        self._pending += 1
-        self._queue.put((task, future))
+        self._waiting.append(_Item(task, future, ended))
+        if not self._called and not self._under_way:
+            # Not at once: whoever else has work ready in this turn of the loop joins the group.
+            self._called = True
+            self._loop.call_soon(self._hand_over)
         return future
 
     def age(self) -> float:
-        """Seconds since the group under way was taken up; 0.0 when the writer is idle."""
-        started = self._started
-        return 0.0 if started is None else time.monotonic() - started
+        """Seconds since the group under way was handed over; 0.0 when the writer is idle."""
+        began = self._began
+        return 0.0 if began is None else time.monotonic() - began
 
     def since_failure(self) -> float | None:
         """Seconds since a group last failed; None if the last one succeeded."""
@@ -95,39 +119,47 @@ class GroupWriter(Generic[Task]):
         if self._thread is None:
             return
         self._accepting = False
-        self._queue.put(_STOP)
+        if self._waiting or self._under_way:
+            self._drained = asyncio.get_running_loop().create_future()
+            await self._drained
+        self._groups.put(None)
         await asyncio.to_thread(self._thread.join)
         self._thread = None
 
-    def _require_running(self) -> None:
-        if not self._accepting:
-            raise ShuttingDownError("the service is stopping; send the request again later")
-        if self._thread is None or not self._thread.is_alive():
-            raise StoreUnavailableError("the writer has stopped; the service must be restarted")
+    def _hand_over(self) -> None:
+        """Give the thread everything that waits."""
+        self._called = False
+        group, self._waiting = self._waiting, []
+        self._under_way = len(group)
+        self._began = time.monotonic()
+        if self._broken:
+            self._settle(group, [StoreUnavailableError("the writer has stopped; restart")] * len(group))
+        else:
+            self._groups.put(group)
+
+    def _settle(self, group: Group[Task], outcomes: Sequence[Any]) -> None:
+        """Tell the callers, and go on with what has gathered meanwhile."""
+        self._under_way = 0
+        self._began = None
+        for item, outcome in zip(group, outcomes, strict=True):
+            _end(item, outcome)
+        if self._waiting:
+            self._hand_over()
+        elif self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
 
     def _run(self) -> None:
-        running = True
-        while running:
-            group = self._take()
-            running = group[-1] is not _STOP
-            accepted = [item for item in group if item is not None]
-            if accepted:
-                self._write(accepted)
+        while (group := self._groups.get()) is not None:
+            self._write(group)
 
-    def _take(self) -> list[tuple[Task, asyncio.Future[Any]] | None]:
-        """Everything that waits, at least one item; nothing after the sign to stop."""
-        group = [self._queue.get()]
-        self._started = time.monotonic()
-        group.extend(self._queue.get_nowait() for _ in range(self._queue.qsize()))
-        return group
-
-    def _write(self, group: list[tuple[Task, asyncio.Future[Any]]]) -> None:
+    def _write(self, group: Group[Task]) -> None:
         outcomes: Sequence[Any] = [StoreUnavailableError("the writer broke off")] * len(group)
+        self._broken = True
         try:
-            outcomes = self._attempt([task for task, _ in group])
+            outcomes = self._attempt([item.task for item in group])
+            self._broken = False
         finally:
             # Whatever happens, nobody waits for ever.
-            self._started = None
             assert self._loop is not None
             self._loop.call_soon_threadsafe(self._settle, group, outcomes)
 
@@ -150,12 +182,14 @@ class GroupWriter(Generic[Task]):
             _LOG.error("write_failed", writes=len(tasks), error=str(error))
         return [failure] * len(tasks)
 
-    def _settle(self, group: list[tuple[Task, asyncio.Future[Any]]], outcomes: Sequence[Any]) -> None:
-        self._pending -= len(group)
-        for (_, future), outcome in zip(group, outcomes, strict=True):
-            if future.done():
-                continue
-            if isinstance(outcome, TamiyoError):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
+
+def _end(item: _Item[Any], outcome: Any) -> None:
+    error = outcome if isinstance(outcome, TamiyoError) else None
+    if item.ended is not None:
+        item.ended(error)
+    if item.future.done():
+        return
+    if error is None:
+        item.future.set_result(outcome)
+    else:
+        item.future.set_exception(error)
