@@ -15,8 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tamiyo_service.store.dialect import Database, checkpoint
 
-ENTRIES_BETWEEN: Final = 4_000
-"""At about 16 KiB of log for each entry, some 64 MiB."""
+ENTRIES_BETWEEN: Final = 1_000
+"""At about 16 KiB of log for each entry, some 16 MiB."""
 LONG_LOG_PAGES: Final = 16_384
 """128 MiB."""
 

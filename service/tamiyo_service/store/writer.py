@@ -6,8 +6,8 @@
     submit(task) ──▶ waiting ──▶ the group, when the thread is free ──▶ BEGIN … COMMIT (one flush)
     futures done ◀── call_soon_threadsafe, once for the whole group ◀──┘
 
-There is no artificial wait: a group is what one turn of the event loop has gathered, and while one
-transaction is on its way to the disk the next group gathers.
+There is no artificial wait: a group gathers only while the event loop is busy with requests that are about to
+join it, and while one transaction is on its way to the disk the next group gathers.
 """
 
 from __future__ import annotations
@@ -38,6 +38,12 @@ class _Item(NamedTuple, Generic[Task]):
 
 Group = list[_Item[Task]]
 
+LARGEST_GROUP: Final = 64
+"""Tasks that make a group full: the first of them should not wait for ever more."""
+_QUIET_TURNS: Final = 2
+"""Turns of the event loop without a new task that end the gathering: a request that is read in one turn
+submits its task in the next."""
+
 _LOG: Final = structlog.get_logger(__name__)
 
 
@@ -62,7 +68,9 @@ class GroupWriter(Generic[Task]):
         self._limit = limit
         self._waiting: Group[Task] = []
         self._under_way = 0
-        self._called = False
+        self._gathering = False
+        self._seen = 0
+        self._quiet = 0
         self._groups: SimpleQueue[Group[Task] | None] = SimpleQueue()
         self._began: float | None = None
         self._failed: float | None = None
@@ -98,10 +106,8 @@ class GroupWriter(Generic[Task]):
             raise OverloadedError(f"{pending} writes wait for the disk; send the request again later")
         future = self._loop.create_future()
         self._waiting.append(_Item(task, future, ended))
-        if not self._called and not self._under_way:
-            # Not at once: whoever else has work ready in this turn of the loop joins the group.
-            self._called = True
-            self._loop.call_soon(self._hand_over)
+        if not self._gathering and not self._under_way:
+            self._gather()
         return future
 
     def age(self) -> float:
@@ -126,9 +132,22 @@ class GroupWriter(Generic[Task]):
         await asyncio.to_thread(self._thread.join)
         self._thread = None
 
+    def _gather(self) -> None:
+        """Look again in the loop's next turn whether more tasks are joining."""
+        assert self._loop is not None
+        self._gathering = True
+        grown = len(self._waiting) > self._seen
+        self._seen = len(self._waiting)
+        self._quiet = 0 if grown else self._quiet + 1
+        if self._quiet < _QUIET_TURNS and self._seen < LARGEST_GROUP:
+            self._loop.call_soon(self._gather)
+        else:
+            self._hand_over()
+
     def _hand_over(self) -> None:
         """Give the thread everything that waits."""
-        self._called = False
+        self._gathering = False
+        self._seen = 0
         group, self._waiting = self._waiting, []
         self._under_way = len(group)
         self._began = time.monotonic()
@@ -144,7 +163,7 @@ class GroupWriter(Generic[Task]):
         for item, outcome in zip(group, outcomes, strict=True):
             _end(item, outcome)
         if self._waiting:
-            self._hand_over()
+            self._gather()
         elif self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
