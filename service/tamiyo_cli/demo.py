@@ -12,15 +12,16 @@ from pathlib import Path
 import torch
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 from tamiyo_client import Decision, TamiyoClient
 from tamiyo_garden import TASKS, GardenTrainer, Task
 from tamiyo_leyline import AdaptationCommand, CommandType
 
 from tamiyo_cli.history import count_lines
 from tamiyo_cli.local_service import ServiceNotStartedError, local_service
+from tamiyo_cli.terminal import plain
 
 _DEADLINE_SECONDS = 5.0
 
@@ -136,18 +137,17 @@ class _Training:
 
     def _tell(self, decision: Decision) -> None:
         if decision.source == "client":
-            self._progress.console.print(
-                f"  epoch {decision.epoch}: [red]no answer[/]: {escape(decision.reason)}"
-            )
+            message = plain(f"  epoch {decision.epoch:3d}  no answer: {decision.reason}")
+            self._progress.console.print(message, style="red", soft_wrap=True)
         for command in decision.commands:
             if command.command_type is not CommandType.REQUEST_STATE:
-                self._progress.console.print(_line(decision.epoch, command), highlight=False, soft_wrap=True)
+                self._progress.console.print(_line(decision.epoch, command), soft_wrap=True)
 
 
-def _line(epoch: int, command: AdaptationCommand) -> str:
+def _line(epoch: int, command: AdaptationCommand) -> Text:
     target = command.blueprint_id or command.target_seed_id
     verb = _VERBS.get(command.command_type, command.command_type)
-    return f"  epoch {epoch:3d}  [bold]{verb}[/] {target}: {escape(command.reason)}"
+    return plain(f"  epoch {epoch:3d}  {verb} {target}: {command.reason}")
 
 
 _VERBS = {

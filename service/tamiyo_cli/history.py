@@ -12,6 +12,8 @@ from rich.table import Table
 from tamiyo_client import TamiyoClient, TamiyoError
 from tamiyo_leyline import DecisionItem, DecisionRecord, SlotDecision
 
+from tamiyo_cli.terminal import harmless, plain
+
 _DEADLINE_SECONDS = 10.0
 
 
@@ -26,7 +28,7 @@ def show_runs(url: str, *, limit: int, as_json: bool) -> None:
     for run in runs:
         last = "–" if run.last_epoch is None else str(run.last_epoch)
         policy, counts = run.policy.name, count_lines(run.counts)
-        table.add_row(run.run_id, run.status, str(run.attempt), last, policy, counts)
+        table.add_row(*map(plain, (run.run_id, run.status, str(run.attempt), last, policy, counts)))
     Console().print(table)
 
 
@@ -40,7 +42,7 @@ def show_decisions(url: str, run_id: str, *, actions: Sequence[str], limit: int,
     table = _table("epoch", "action", "sure", "became", "reason")
     for item in items:
         for row in _rows(item):
-            table.add_row(*row)
+            table.add_row(*map(plain, row))
     Console().print(table)
 
 
@@ -52,13 +54,12 @@ def show_why(url: str, run_id: str, epoch: int, *, as_json: bool) -> None:
         _write_lines([record.model_dump_json()])
         return
     console = Console()
-    console.print(
-        f"[bold]{record.run_id}[/], attempt {record.attempt}, epoch {record.epoch}: {record.action}"
-    )
+    where = f"attempt {record.attempt}, epoch {record.epoch}"
+    console.print(plain(f"{record.run_id}, {where}: {record.action}"), style="bold")
     for slot in record.slots:
         console.print(_slot_table(slot))
     for line in _remarks(record):
-        console.print(line, highlight=False)
+        console.print(plain(line))
 
 
 def _rows(item: DecisionItem) -> Iterator[tuple[str, ...]]:
@@ -82,14 +83,15 @@ def _slot_table(slot: SlotDecision) -> Table:
     about = "germination" if slot.seed_id is None else f"seed {slot.seed_id} in {slot.slot_id}"
     runner_up = f"; runner-up {slot.runner_up}" if slot.runner_up else ""
     table = Table(
-        title=f"{about}: {slot.action} ({slot.reason}; confidence {slot.confidence:.2f}{runner_up})",
+        title=plain(f"{about}: {slot.action} ({slot.reason}; confidence {slot.confidence:.2f}{runner_up})"),
         title_justify="left",
     )
     for column in ("compared", "value", "threshold", "holds"):
         table.add_column(column)
     for compared in slot.comparisons:
         value = "not measured" if compared.value is None else f"{compared.value:g}"
-        table.add_row(compared.name, value, f"{compared.threshold:g}", "yes" if compared.holds else "no")
+        verdict = "yes" if compared.holds else "no"
+        table.add_row(*map(plain, (compared.name, value, f"{compared.threshold:g}", verdict)))
     return table
 
 
@@ -128,5 +130,5 @@ def _client(url: str) -> Iterator[TamiyoClient]:
         with TamiyoClient(url, deadline=_DEADLINE_SECONDS) as client:
             yield client
     except TamiyoError as error:
-        typer.echo(f"tamiyo: {error}", err=True)
+        typer.echo(f"tamiyo: {harmless(str(error))}", err=True)
         raise typer.Exit(1) from error

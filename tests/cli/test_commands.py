@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tamiyo_cli.app import app
 from tamiyo_cli.local_service import local_service
+from tamiyo_cli.terminal import harmless
 from tamiyo_client import TamiyoClient
 from tamiyo_leyline import __version__
 from typer.main import get_command
@@ -82,6 +83,22 @@ def test_why_tells_the_numbers_compared(url: str) -> None:
     assert code == 0
     assert "too early" in output
     assert "available_slots" in output
+
+
+def test_text_of_trainers_is_shown_and_not_obeyed(url: str) -> None:
+    name = "[/x][red]"
+    with TamiyoClient(url, deadline=10.0) as client, client.run("marked") as run:
+        seed = {"seed_id": name, "slot_id": "[bold]", "blueprint_id": "norm", "stage": "TRAINING"}
+        run.epoch(epoch=0, available_slots=0, seeds=[seed])
+
+    for arguments in (("decisions", "marked"), ("why", "marked", "0")):
+        code, output = invoke(*arguments, "--url", url)
+        assert code == 0
+        assert name in output.replace("\n", "")
+
+
+def test_control_characters_are_replaced() -> None:
+    assert harmless("a\x1b[31mb\rc\nd") == "a\ufffd[31mb\ufffdc\nd"
 
 
 def test_unknown_run_is_one_line_and_status_1(url: str) -> None:
