@@ -149,6 +149,13 @@ Identifier = Annotated[
     Explained("identifier", "must be a string of 1 to 128 characters without control characters"),
 ]
 """A seed's or slot's name: 1–128 characters, no control characters."""
+CommandId = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200, pattern=_PRINTABLE),
+    Explained("command_id", "must be a string of 1 to 200 characters without control characters"),
+]
+"""A command's id. The service makes it of the run's id, the attempt, the epoch and a number, so it has room
+for the longest of each: 128, 16, 16 and 3 characters with a mark between them, and some to spare."""
 Text = Annotated[
     str,
     StringConstraints(max_length=2000, pattern=r"^[^\x00]*$"),

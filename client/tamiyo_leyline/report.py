@@ -16,6 +16,7 @@ from tamiyo_leyline.fields import (
     Accuracy,
     Annotations,
     BlueprintName,
+    CommandId,
     Count,
     Identifier,
     KnownOutcome,
@@ -120,7 +121,7 @@ class SeedStateReport(Request):
 class CommandOutcome(Request):
     """What became of a command issued earlier."""
 
-    command_id: Identifier = Field(description="The command's id, as issued.")
+    command_id: CommandId = Field(description="The command's id, as issued.")
     status: KnownOutcome = Field(description="EXECUTED, REFUSED, FAILED or EXPIRED.")
     detail: Text = Field("", description="Why, in the trainer's words.")
 

@@ -236,6 +236,21 @@ def test_outcomes_say_what_became_of_a_command(status: str) -> None:
     assert outcome.detail == ""
 
 
+LONGEST_COMMAND_ID = f"{'r' * 128}@{2**53 - 1}.{2**53 - 1}.128"
+"""What the service makes of the longest run id and the largest numbers."""
+
+
+def test_the_id_of_any_command_the_service_may_issue_can_be_quoted() -> None:
+    outcomes = [{"command_id": LONGEST_COMMAND_ID, "status": "EXECUTED"}]
+    assert read(body(outcomes=outcomes)).outcomes[0].command_id == LONGEST_COMMAND_ID
+
+
+@pytest.mark.parametrize("value", ["", "a\nb", "\x00", "\u2028", "x" * 201, 3, None])
+def test_command_ids_are_bounded_and_without_control_characters(value: Any) -> None:
+    message = refusal(body(outcomes=[{"command_id": value, "status": "FAILED"}]))["outcomes.0.command_id"]
+    assert message.startswith("must be a string of 1 to 200 characters without control characters, got ")
+
+
 @pytest.mark.parametrize("status", ["ISSUED", "DONE", "executed", 1, None])
 def test_other_words_are_no_outcomes(status: Any) -> None:
     message = refusal(body(outcomes=[{"command_id": "c-1", "status": status}]))["outcomes.0.status"]
