@@ -83,8 +83,8 @@ class Answered(NamedTuple):
 class RunFilters(TypedDict, total=False):
     """Which runs a list holds."""
 
-    label: str
-    """``key`` or ``key:value`` of a label."""
+    label: str | Iterable[str]
+    """``key:value`` of a label; of several, all must match."""
     policy: str
     status: RunStatus | str
     silent_for: float
