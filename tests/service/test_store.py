@@ -396,3 +396,14 @@ async def test_many_runs_append_at_the_same_time(store: Store) -> None:
     assert len(await store.decisions(DecisionFilter(), 1000)) == 200
     for run in runs:
         assert await decided(store, DecisionFilter(run_pk=run.run_pk)) == [5, 4, 3, 2, 1]
+
+
+async def test_a_refused_write_leaves_those_beside_it_alone(store: Store) -> None:
+    runs = [await create(store, f"run-{number}") for number in range(20)]
+    await append(store, entry(runs[7], 1, 0))
+    writes = (store.append(Write((entry(run, 1, 1),)), unheard) for run in runs)
+    ended = await asyncio.gather(*writes, return_exceptions=True)
+    assert [number for number, error in enumerate(ended) if error is not None] == [7]
+    assert isinstance(ended[7], VersionConflictError)
+    for number, run in enumerate(runs):
+        assert await decided(store, DecisionFilter(run_pk=run.run_pk)) == [1], number
