@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Final
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -31,7 +31,6 @@ from tamiyo_leyline.fields import (
 
 IMPROVEMENT_TOLERANCE: Final = 1e-6
 """How far a reported improvement may stray from the accuracies it is made of, in percentage points."""
-
 
 _IMPROVEMENTS: Final = {
     "total_improvement": "initial_val_accuracy",
@@ -163,7 +162,7 @@ class EpochReport(Request):
         """This report with accuracies given as fractions (0–1) multiplied by 100, seeds' improvements too.
 
         Raises:
-            pydantic.ValidationError: naming every accuracy above 1.
+            pydantic.ValidationError: naming every accuracy above 1 and every improvement beyond ±1.
         """
         _require_fractions(self)
         return self.model_copy(
@@ -204,25 +203,33 @@ def _derived(accuracies: dict[str, float]) -> dict[str, float]:
 
 
 def _require_fractions(report: EpochReport) -> None:
-    faults = [*_not_fractions(report, _ACCURACIES, ())]
+    faults = [*_beyond_one(report, _ACCURACIES, _NO_FRACTION, ())]
     for index, seed in enumerate(report.seeds):
         if seed.metrics is not None:
-            faults += _not_fractions(seed.metrics, _SEED_ACCURACIES, ("seeds", index, "metrics"))
+            place = ("seeds", index, "metrics")
+            faults += _beyond_one(seed.metrics, _SEED_ACCURACIES, _NO_FRACTION, place)
+            faults += _beyond_one(seed.metrics, _IMPROVEMENTS, _NO_DIFFERENCE, place)
     if faults:
         raise ValidationError.from_exception_data("EpochReport", faults)
 
 
-def _not_fractions(
-    schema: BaseModel, fields: tuple[str, ...], place: tuple[str | int, ...]
+def _beyond_one(
+    schema: BaseModel, fields: Iterable[str], kind: PydanticCustomError, place: tuple[str | int, ...]
 ) -> Iterator[InitErrorDetails]:
+    # An improvement may stray from its accuracies by the tolerance, from 0 and 1 too.
+    limit = 1.0 if kind is _NO_FRACTION else 1.0 + IMPROVEMENT_TOLERANCE
     for field in fields:
         value = getattr(schema, field)
-        if value is not None and value > 1.0:
-            yield InitErrorDetails(type=_ABOVE_ONE, loc=(*place, field), input=value)
+        if value is not None and abs(value) > limit:
+            yield InitErrorDetails(type=kind, loc=(*place, field), input=value)
 
 
-_ABOVE_ONE: Final = PydanticCustomError(
+_NO_FRACTION: Final = PydanticCustomError(
     "accuracy_fraction", "must be between 0 and 1: this run's accuracy_unit is fraction"
+)
+_NO_DIFFERENCE: Final = PydanticCustomError(
+    "improvement_fraction",
+    "must be between -1 and 1: this run's accuracy_unit is fraction; divide percentage points by 100",
 )
 
 

@@ -79,6 +79,26 @@ def test_every_accuracy_above_one_is_named() -> None:
     }
 
 
+@pytest.mark.parametrize("field", ["total_improvement", "improvement_since_stage_start"])
+@pytest.mark.parametrize("points", [30.0, -1.5])
+def test_an_improvement_in_points_is_refused_with_the_remedy(field: str, points: float) -> None:
+    with pytest.raises(ValidationError) as caught:
+        report({field: points}).in_percent()
+    assert {error.field: error.message for error in field_errors(caught.value)} == {
+        f"seeds.0.metrics.{field}": (
+            "must be between -1 and 1: this run's accuracy_unit is fraction; "
+            f"divide percentage points by 100, got {points}"
+        )
+    }
+
+
+@pytest.mark.parametrize("whole", [1.0, -1.0])
+def test_an_improvement_may_be_as_large_as_fractions_allow(whole: float) -> None:
+    metrics = report({"total_improvement": whole}).in_percent().seeds[0].metrics
+    assert metrics is not None
+    assert metrics.total_improvement == 100.0 * whole
+
+
 def test_converting_leaves_the_report_unchanged() -> None:
     original = report({"current_val_accuracy": 0.5}, val_accuracy=0.5)
     before = original.model_dump_json()
