@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Final, Self, SupportsIndex, TypeVar, Unpack, cast
 
 from tamiyo_leyline import (
     CommandStatus,
@@ -241,7 +241,7 @@ class AsyncRun(NotPicklable):
         """
         self._session.outcome(command_id, status, detail)
 
-    async def rewind(self, to_epoch: int | None) -> int:
+    async def rewind(self, to_epoch: SupportsIndex | None) -> int:
         """Go back to a checkpoint: reports after this belong to a new attempt.
 
         Outcomes not yet told are forgotten: their commands are part of what is discarded. If the service is

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypedDict
+from typing import Any, Final, Literal, NamedTuple, SupportsIndex, TypeAlias, TypedDict
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
@@ -28,25 +29,38 @@ from tamiyo_client.errors import ResumeRequiredError, RunCompletedError, UsageEr
 from tamiyo_client.measurements import explained
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Rewind:
     """Resume from a checkpoint: a new attempt opens with the state after the last epoch ≤ `to_epoch`.
 
+    Args:
+        to_epoch: last epoch the checkpoint contains, of any integer type (NumPy's, say); None: start over.
+
     Attributes:
-        to_epoch: last epoch the checkpoint contains; None: start over.
+        to_epoch: the same, as a Python integer.
+
+    Raises:
+        UsageError: if that is no epoch.
     """
 
     to_epoch: int | None
 
-    def __post_init__(self) -> None:
-        epoch: object = self.to_epoch
-        if epoch is not None and (
-            not isinstance(epoch, int) or isinstance(epoch, bool) or not 0 <= epoch <= MAX_COUNT
-        ):
-            raise UsageError(f"a rewind goes to an epoch number of at least 0, or None; got {epoch!r}")
+    def __init__(self, to_epoch: SupportsIndex | None) -> None:
+        number = None if to_epoch is None else _epoch_number(to_epoch)
+        object.__setattr__(self, "to_epoch", number)
 
 
-Resume: TypeAlias = Rewind | int | Literal["continue"] | None
+def _epoch_number(epoch: SupportsIndex) -> int:
+    try:
+        number = -1 if isinstance(epoch, bool) else operator.index(epoch)
+    except TypeError:
+        number = -1
+    if not 0 <= number <= MAX_COUNT:
+        raise UsageError(f"a rewind goes to an epoch number of at least 0, or None; got {epoch!r}")
+    return number
+
+
+Resume: TypeAlias = Rewind | SupportsIndex | Literal["continue"] | None
 """How a run with a history is taken up: ``"continue"`` after its last epoch, `Rewind(n)` (or just n) from
 the checkpoint of epoch n, None: not at all. A run without a history simply starts, whatever this says, so
 that a job which may be restarted says ``resume="continue"`` from the first time on."""
@@ -127,9 +141,12 @@ def require_startable(standing: Standing, plan: RunPlan) -> None:
 
 
 def _resumption(resume: Resume) -> Rewind | Literal["continue"] | None:
-    if resume is None or resume == "continue" or isinstance(resume, Rewind):
+    if resume is None or isinstance(resume, Rewind):
         return resume
-    if isinstance(resume, int) and not isinstance(resume, bool):
+    if isinstance(resume, str):
+        if resume == "continue":
+            return resume
+    elif hasattr(resume, "__index__") and not isinstance(resume, bool):
         return Rewind(resume)
     raise UsageError(f'resume is None, "continue", an epoch or a Rewind, got {resume!r}')
 

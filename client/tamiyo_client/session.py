@@ -19,7 +19,7 @@ What happens at each report, in this order and all of it within one deadline:
 from __future__ import annotations
 
 import logging
-from typing import Any, Final
+from typing import Any, Final, SupportsIndex
 
 from pydantic import ValidationError
 from tamiyo_leyline import (
@@ -136,7 +136,7 @@ class RunSession:
         except Exception as error:  # noqa: BLE001 - see _failed
             return self._failed(report.epoch, error)
 
-    def rewind(self, to_epoch: int | None) -> Conversation[int]:
+    def rewind(self, to_epoch: SupportsIndex | None) -> Conversation[int]:
         """Open the next attempt; if the service is silent now, before the next report.
 
         Returns:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Final, Self, SupportsIndex, TypeVar, Unpack, cast
 
 from tamiyo_leyline import (
     CommandStatus,
@@ -270,7 +270,7 @@ class Run(NotPicklable):
         """
         self._session.outcome(command_id, status, detail)
 
-    def rewind(self, to_epoch: int | None) -> int:
+    def rewind(self, to_epoch: SupportsIndex | None) -> int:
         """Go back to a checkpoint: reports after this belong to a new attempt.
 
         Outcomes not yet told are forgotten: their commands are part of what is discarded. If the service is

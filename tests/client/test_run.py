@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 from tamiyo_client import Rewind, UsageError
 from tamiyo_leyline import LEYLINE_VERSION, CommandType, EpochReport, HeuristicConfig, RunConfig
@@ -135,9 +138,25 @@ def test_a_rewind_reopens_a_completed_run(connect: Connect, service: StandIn) ->
         assert run.epoch(epoch=0, available_slots=1).source == "service"
 
 
-def test_a_rewind_to_nowhere_is_a_mistake(connect: Connect) -> None:
+def test_a_rewind_takes_an_epoch_of_any_integer_type(connect: Connect, service: StandIn) -> None:
+    with connect().run("r") as run:
+        run.epoch(epoch=np.int64(3), available_slots=1)
+        assert run.rewind(np.int64(3)) == 1
+    assert service.bodies("/rewind") == [{"to_epoch": 3, "attempt": 1}]
+
+
+@pytest.mark.parametrize("nowhere", [-1, np.int64(-1), 2**53, True, np.True_, 3.0, np.float64(3.0), "3"])
+def test_a_rewind_to_nowhere_is_a_mistake(connect: Connect, service: StandIn, nowhere: Any) -> None:
     with connect().run("r") as run, pytest.raises(UsageError, match="at least 0"):
-        run.rewind(-1)
+        run.rewind(nowhere)
+    assert service.bodies("/rewind") == []
+
+
+@pytest.mark.parametrize("resume", [True, np.True_, 3.0, np.float64(3.0), np.array([3, 4]), "3"])
+def test_a_resumption_from_nowhere_is_a_mistake(connect: Connect, service: StandIn, resume: Any) -> None:
+    with pytest.raises(UsageError, match="epoch"):
+        connect().run("r", resume=resume)
+    assert service.seen == []
 
 
 def test_a_configuration_object_is_sent_as_its_author_wrote_it(connect: Connect, service: StandIn) -> None:

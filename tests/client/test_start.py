@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
+import numpy as np
 import pytest
 from tamiyo_client import (
     LeylineMismatchError,
@@ -49,7 +50,7 @@ def test_continue_goes_on_after_the_last_epoch(connect: Connect, trained: StandI
     assert trained.bodies("/rewind") == []
 
 
-@pytest.mark.parametrize("resume", [3, Rewind(3)])
+@pytest.mark.parametrize("resume", [3, Rewind(3), np.int64(3), Rewind(np.int32(3)), np.array(3)])
 def test_a_checkpoint_rewinds_and_its_attempt_is_used_from_then_on(
     connect: Connect, trained: StandIn, resume: Rewind | int
 ) -> None:
