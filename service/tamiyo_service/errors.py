@@ -5,7 +5,7 @@
     TamiyoError
     ├── NotFoundError         RunNotFoundError, DecisionNotFoundError
     ├── ConflictError         RunExistsError, EpochConflictError, StaleEpochError, AttemptConflictError,
-    │                         RunCompletedError
+    │                         RunCompletedError, PolicyUnavailableError
     ├── InvalidError          InvalidReportError, InvalidConfigError, InvalidQueryError, InvalidRunIdError,
     │                         InvalidRequestError, UnknownBlueprintError, UnknownCommandError,
     │                         NoArtifactError, LeylineMismatchError, PayloadTooLargeError,
@@ -66,6 +66,10 @@ class AttemptConflictError(ConflictError):
 
 class RunCompletedError(ConflictError):
     """The run is over: rewind to reopen it, or start another run."""
+
+
+class PolicyUnavailableError(ConflictError):
+    """The run's policy is not installed here, or not in its version: install it and restart the service."""
 
 
 class InvalidError(TamiyoError):

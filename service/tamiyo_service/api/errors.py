@@ -22,6 +22,7 @@ CODE_OF: Final[dict[type[errors.TamiyoError], ProblemCode]] = {
     errors.StaleEpochError: ProblemCode.STALE_EPOCH,
     errors.AttemptConflictError: ProblemCode.ATTEMPT_CONFLICT,
     errors.RunCompletedError: ProblemCode.RUN_COMPLETED,
+    errors.PolicyUnavailableError: ProblemCode.MODEL_REJECTED,
     errors.InvalidReportError: ProblemCode.INVALID_REPORT,
     errors.InvalidConfigError: ProblemCode.INVALID_CONFIG,
     errors.InvalidQueryError: ProblemCode.INVALID_QUERY,

@@ -13,6 +13,7 @@ from tamiyo_leyline import AdaptationCommand, EpochReport, PolicyIdentity, Telem
 
 from tamiyo_service.clock import from_micros, to_micros
 from tamiyo_service.runs.session import Last, Session, Standing
+from tamiyo_service.runs.snapshots import restored, snapshot
 from tamiyo_service.store.rows import Entry, InputKind, OutcomeRow, Write
 
 _EVENTS: Final = TypeAdapter(tuple[TelemetryEvent, ...])
@@ -70,14 +71,9 @@ def recompute(session: Session, before: Entry | None, entry: Entry) -> tuple[Epo
     """
     engine = session.engine
     report = EpochReport.model_validate_json(entry.payload)
-    state = engine.initial() if before is None else engine.restore(orjson.loads(before.state))
+    state = engine.initial() if before is None else restored(engine, before.state)
     now = from_micros(entry.at)
     return report, _step(session, state, report, entry.hold, now, backfill=entry.backfill)
-
-
-def snapshot(engine: Engine, state: RunState) -> str:
-    """The state as JSON."""
-    return orjson.dumps(engine.snapshot(state)).decode()
 
 
 def identity_of(engine: Engine) -> PolicyIdentity:

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from typing import Final
 from weakref import WeakValueDictionary
 
-from tamiyo_core import BUILT_IN, Engine, UnknownPolicyError, build_policy
-from tamiyo_leyline import RunConfig
+from tamiyo_core import BUILT_IN, Engine, UnknownPolicyError, build_policy, installed_policies
+from tamiyo_leyline import PolicyChoice, RunConfig
 
 from tamiyo_service.errors import InvalidConfigError, NoArtifactError
+from tamiyo_service.runs.absent import AbsentPolicy
 
 LEARNED: Final = "learned"
-POLICY_NAMES: Final = (*BUILT_IN, LEARNED)
+
+
+class _PolicyNames(Collection[str]):
+    """Built in, installed and learned; looked up when asked, because that means looking at distributions."""
+
+    def __contains__(self, name: object) -> bool:
+        return name in BUILT_IN or name in self._names()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names())
+
+    def __len__(self) -> int:
+        return len(self._names())
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*installed_policies(), LEARNED)))
+
+
+POLICY_NAMES: Final[Collection[str]] = _PolicyNames()
 """Names a run may be listed under."""
 
 
@@ -19,18 +39,18 @@ class Engines:
     """Builds engines and keeps those in use."""
 
     def __init__(self) -> None:
+        self._absent: dict[PolicyChoice, AbsentPolicy] = {}
         self._by_config: WeakValueDictionary[str, Engine] = WeakValueDictionary()
         self._by_text: WeakValueDictionary[str, Engine] = WeakValueDictionary()
 
     def stored(self, config: str) -> Engine:
         """The engine for a configuration as the store has it, mostly without parsing it.
 
-        Raises:
-            NoArtifactError, InvalidConfigError: as `of`.
+        If its policy is not installed any more, the engine can do everything but decide.
         """
         engine = self._by_text.get(config)
         if engine is None:
-            engine = self._by_text[config] = self.of(RunConfig.model_validate_json(config))
+            engine = self._by_text[config] = self._restored(RunConfig.model_validate_json(config))
         return engine
 
     def of(self, config: RunConfig) -> Engine:
@@ -47,6 +67,16 @@ class Engines:
             engine = _build(unlabelled)
             self._by_config[key] = engine
         return engine
+
+    def _restored(self, config: RunConfig) -> Engine:
+        # A policy that was not there is not looked for again: that takes long, and a list may have many runs.
+        absent = self._absent.get(config.policy)
+        if absent is None:
+            try:
+                return self.of(config)
+            except (NoArtifactError, InvalidConfigError) as error:
+                absent = self._absent[config.policy] = AbsentPolicy(config.policy, error.message)
+        return Engine(config, absent)
 
 
 def _build(config: RunConfig) -> Engine:

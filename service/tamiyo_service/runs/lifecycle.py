@@ -13,17 +13,19 @@ from tamiyo_leyline.api import ClientDecision, OutcomeReply, RewindReply, Rewind
 from tamiyo_service.clock import Clock, to_micros
 from tamiyo_service.errors import (
     AttemptConflictError,
+    InvalidConfigError,
+    NoArtifactError,
     RunCompletedError,
     RunExistsError,
     RunNotFoundError,
 )
 from tamiyo_service.runs.change import Change
 from tamiyo_service.runs.creation import new_run
-from tamiyo_service.runs.deciding import snapshot
 from tamiyo_service.runs.desk import Desk
 from tamiyo_service.runs.engines import Engines
 from tamiyo_service.runs.reports import Reports
 from tamiyo_service.runs.session import Session, Standing
+from tamiyo_service.runs.snapshots import restored, snapshot
 from tamiyo_service.runs.timeline import kept_up_to
 from tamiyo_service.store.protocol import Store
 from tamiyo_service.store.rows import ClientDecisionRow, Entry, InputKind, Rewind, RunRow, StatusRow, Write
@@ -47,13 +49,20 @@ class Lifecycle:
         self._reports = Reports(store.report, clock)
 
     async def create(self, run_id: str, config: RunConfig) -> tuple[RunRow, bool]:
-        """The run, and whether this call created it.
+        """The run, and whether this call created it; one that exists needs no policy to be found.
 
         Raises:
             RunExistsError: if it exists with another configuration.
             NoArtifactError, InvalidConfigError: if its policy cannot be had.
         """
-        self._engines.of(config)
+        try:
+            self._engines.of(config)
+        except (NoArtifactError, InvalidConfigError):
+            existing = await self._store.run(run_id)
+            if existing is None:
+                raise
+            _require_same(existing, config)
+            return existing, False
         run, created = await self._store.create_run(new_run(run_id, config, self._clock()))
         if not created:
             _require_same(run, config)
@@ -137,7 +146,7 @@ class Lifecycle:
             )
         kept = await kept_up_to(self._store, session.run_pk, request.to_epoch, standing.attempt, rewinds)
         engine = session.engine
-        state = engine.initial() if kept is None else engine.restore(orjson.loads(kept.state))
+        state = engine.initial() if kept is None else restored(engine, kept.state)
         resumed = None if kept is None else kept.epoch
         after = Standing(state, request.attempt, standing.seq + 1, standing.hold)
         payload = {"to_epoch": request.to_epoch, "resumed_epoch": resumed}

@@ -12,10 +12,10 @@ from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
-import orjson
 from tamiyo_core import Engine, RunState
 
 from tamiyo_service.runs.engines import Engines
+from tamiyo_service.runs.snapshots import restored
 from tamiyo_service.store.protocol import Store
 from tamiyo_service.store.rows import Entry, RunRow
 
@@ -181,7 +181,7 @@ def standing_of(engine: Engine, row: RunRow, entry: Entry | None) -> Standing:
     """The standing of a run whose latest input is `entry`."""
     if entry is None:
         return Standing(engine.initial())
-    state = engine.restore(orjson.loads(entry.state))
+    state = restored(engine, entry.state)
     return Standing(state, entry.attempt, entry.seq, entry.hold, row.result, _last(entry))
 
 
