@@ -6,15 +6,8 @@ from http import HTTPStatus
 from typing import Final, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
-from tamiyo_leyline import (
-    LEYLINE_VERSION,
-    CommandOutcome,
-    DecisionReply,
-    EpochReport,
-    Problem,
-    RunConfig,
-)
-from tamiyo_leyline.api import LEYLINE_HEADER, REPLAYED_HEADER, ClientDecision
+from tamiyo_leyline import LEYLINE_VERSION, DecisionReply, Problem
+from tamiyo_leyline.api import LEYLINE_HEADER, REPLAYED_HEADER
 from tamiyo_leyline.fields import Answer
 from tamiyo_leyline.problem import PROBLEM_MEDIA_TYPE
 from tamiyo_leyline.validation import printable
@@ -45,13 +38,7 @@ class EpochAnswer(DecisionReply):
     warnings: tuple[str, ...] = Field((), description="What looked wrong in the report.")
 
 
-def build_schemas() -> None:
-    """Build the validators of what a training sends and receives: ahead, not within an epoch's deadline."""
-    for schema in (RunConfig, EpochReport, EpochAnswer, CommandOutcome, ClientDecision, Problem):
-        schema.model_rebuild()
-
-
-class _UnknownProblem(Answer):
+class UnknownProblem(Answer):
     """A problem document whose code this version does not know."""
 
     code: str = Field("unknown", description="Its code.")
@@ -126,7 +113,7 @@ def _foreign_error(response: Response) -> TamiyoError:
 
 def _unknown_problem(response: Response) -> TamiyoError:
     try:
-        problem = _UnknownProblem.model_validate_json(response.body)
+        problem = UnknownProblem.model_validate_json(response.body)
     except ValidationError:
         return _foreign_error(response)
     fallback = (

@@ -29,7 +29,7 @@ from tamiyo_client.fallback import Fallback
 from tamiyo_client.measurements import EpochMeasurements
 from tamiyo_client.plan import Resume, RunParts, plan_run, require_run_id
 from tamiyo_client.processes import NotPicklable
-from tamiyo_client.replies import build_schemas
+from tamiyo_client.schemas import build_schemas
 from tamiyo_client.session import RunSession
 from tamiyo_client.settings import NetworkSettings, RetrySettings, endpoint
 from tamiyo_client.wire import Conversation, Dialogue, Result, Sleep
