@@ -12,7 +12,8 @@
     │                         UnsupportedMediaTypeError
     ├── UnavailableError      OverloadedError, StoreUnavailableError, ShuttingDownError
     ├── VersionConflictError  (never leaves the service: another process advanced the run)
-    └── ExplanationError      a stored decision and its recomputation differ
+    ├── ExplanationError      a stored decision and its recomputation differ
+    └── DefectError           one report of a batch met a defect; the others have their replies
 """
 
 from __future__ import annotations
@@ -142,3 +143,7 @@ class VersionConflictError(TamiyoError):
 
 class ExplanationError(TamiyoError):
     """Recomputing a stored decision gave other commands: a defect, or rules of another version."""
+
+
+class DefectError(TamiyoError):
+    """A defect of the service in answering one of many; its cause is what was raised."""

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.service.conftest import Service
+import structlog
+from tamiyo_service.store import MemoryStore
+from tamiyo_service.store.rows import DecisionKey, Entry, RunRow
+
+from tests.service.conftest import Service, serving
 from tests.service.samples import report, seed
 
 
@@ -106,3 +110,42 @@ async def test_not_finite_losses_travel_in_a_batch(any_service: Service) -> None
     response = await any_service.http.post("/epochs", content=body)
     assert [result["status"] for result in response.json()["results"]] == [200, 422]
     assert (await any_service.get("/runs/a/decisions/1"))["report"]["val_loss"] == "NaN"
+
+
+async def test_an_outcome_of_an_impossible_command_concerns_its_report_alone(any_service: Service) -> None:
+    outcome = {"command_id": "a@0.99999999999999999999.1", "status": "EXECUTED"}
+    results = await post(
+        any_service, item("b", 1), item("a", 1), item("a", 2, outcomes=[outcome]), item("a", 2), item("c", 1)
+    )
+    assert [result["status"] for result in results] == [200, 200, 422, 200, 200]
+    assert results[2]["problem"]["code"] == "unknown_command"
+
+
+class FaultyStore(MemoryStore):
+    """Has a defect that shows with one run, and one that shows with one epoch."""
+
+    async def load(self, run_id: str) -> tuple[RunRow, Entry | None] | None:
+        if run_id == "poison":
+            raise ZeroDivisionError("a defect")
+        return await super().load(run_id)
+
+    async def report(self, key: DecisionKey) -> Entry | None:
+        if key.epoch == 2:
+            raise ZeroDivisionError("a defect")
+        return await super().report(key)
+
+
+async def test_a_defect_concerns_its_report_alone() -> None:
+    async with serving(FaultyStore()) as service:
+        await service.reports("b", 1, 3)
+        with structlog.testing.capture_logs() as entries:
+            results = await post(
+                service, item("a", 1), item("poison", 1), item("b", 2), item("b", 4), item("c", 1)
+            )
+        assert [result["status"] for result in results] == [200, 500, 500, 200, 200]
+        problems = [result["problem"] for result in results[1:3]]
+        assert {problem["code"] for problem in problems} == {"internal_error"}
+        logged = {entry["error_id"]: entry["exc_info"] for entry in entries}
+        for problem in problems:
+            assert isinstance(logged[problem["error_id"]].__cause__, ZeroDivisionError)
+        assert (await service.get("/runs/b"))["last_epoch"] == 4

@@ -10,8 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 import structlog
+from tamiyo_service.errors import InvalidRequestError
 from tamiyo_service.store import MemoryStore, SqlStore
-from tamiyo_service.store.rows import Entry, RunRow
+from tamiyo_service.store.rows import DecisionKey, Entry, RunRow
 
 from tests.service.conftest import Service, serving, sql_store
 from tests.service.samples import report
@@ -210,6 +211,13 @@ async def test_another_process_that_advanced_the_run_is_caught_up_with(tmp_path:
         assert decided == list(range(10, -1, -1))
         for epoch in range(11):
             await one.get(f"/runs/run/decisions/{epoch}")
+
+
+async def test_a_number_too_large_for_the_database_is_no_failure_of_it(tmp_path: Path) -> None:
+    async with serving(sql_store(tmp_path)) as service:
+        with pytest.raises(InvalidRequestError, match="large"):
+            await service.store.report(DecisionKey(1, 0, 2**64))
+        assert (await service.http.get("/readyz")).status_code == 200
 
 
 class BrokenStore(MemoryStore):

@@ -161,7 +161,10 @@ async def test_an_outcome_takes_effect_with_the_next_report(any_service: Service
     assert record["outcomes"] == [outcome | {"detail": "no memory"}]
 
 
-@pytest.mark.parametrize("command_id", ["nonsense", "run@0.9.1", "other@0.1.1"])
+@pytest.mark.parametrize(
+    "command_id",
+    ["nonsense", "run@0.9.1", "other@0.1.1", "run@0.99999999999999999999.1", f"run@{2**64}.1.1"],
+)
 async def test_an_outcome_of_an_unknown_command_is_refused(any_service: Service, command_id: str) -> None:
     await any_service.reports("run", 1)
     path = f"/runs/run/commands/{command_id}/outcome"

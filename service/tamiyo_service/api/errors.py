@@ -39,6 +39,7 @@ CODE_OF: Final[dict[type[errors.TamiyoError], ProblemCode]] = {
     errors.ShuttingDownError: ProblemCode.SHUTTING_DOWN,
     errors.VersionConflictError: ProblemCode.STORE_UNAVAILABLE,
     errors.ExplanationError: ProblemCode.INTERNAL_ERROR,
+    errors.DefectError: ProblemCode.INTERNAL_ERROR,
 }
 """Every error that may leave the service."""
 

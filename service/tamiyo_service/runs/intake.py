@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from tamiyo_leyline import EpochReport, RunConfig
 
 from tamiyo_service.clock import Clock
-from tamiyo_service.errors import TamiyoError
+from tamiyo_service.errors import DefectError, TamiyoError
 from tamiyo_service.runs.change import Change
 from tamiyo_service.runs.creation import draft_session, new_run
 from tamiyo_service.runs.desk import Desk
@@ -84,16 +84,18 @@ class Intake:
     async def batch(self, reports: Sequence[tuple[str, EpochReport]]) -> list[Reply | Refusal]:
         """The answers to many reports, in their order; those of one run are applied one after the other.
 
-        A refusal concerns its report alone. The writes of all runs meet in few transactions.
+        A refusal, or a defect, concerns its report alone. The writes of all runs meet in few transactions.
         """
         by_run: dict[str, list[int]] = {}
         for number, (run_id, _) in enumerate(reports):
             by_run.setdefault(run_id, []).append(number)
         parts = [[reports[number][1] for number in numbers] for numbers in by_run.values()]
-        answered = await asyncio.gather(*map(self._answer_run, by_run, parts))
+        runs = map(self._answer_run, by_run, parts)
+        answered = await asyncio.gather(*runs, return_exceptions=True)
         answers: dict[int, Reply | Refusal] = {}
         for numbers, part in zip(by_run.values(), answered, strict=True):
-            answers.update(zip(numbers, part, strict=True))
+            told = part if not isinstance(part, BaseException) else [_refusal(part)] * len(numbers)
+            answers.update(zip(numbers, told, strict=True))
         return [answers[number] for number in range(len(reports))]
 
     async def _answer_run(self, run_id: str, reports: list[EpochReport]) -> Sequence[Reply | Refusal]:
@@ -103,8 +105,6 @@ class Intake:
             return await self._desk.change(run_id, work_out, create=creation)
         except _AllRefusedError as error:
             return error.refusals
-        except TamiyoError as error:
-            return [error] * len(reports)
 
     async def _work_through(
         self, reports: Sequence[EpochReport], session: Session
@@ -120,8 +120,8 @@ class Intake:
         reports = Reports(partial(self._look_up, draft), self._clock)
         try:
             change = await reports.answer(drafted, report)
-        except (TamiyoError, ValidationError) as error:
-            return draft._replace(answers=(*draft.answers, error))
+        except Exception as error:  # noqa: BLE001 - the API logs it under the id that this report's answer has
+            return draft._replace(answers=(*draft.answers, _refusal(error)))
         writes = draft.writes if change.write is None else (*draft.writes, change.write)
         return _Draft(change.standing, writes, (*draft.answers, change.answer))
 
@@ -146,6 +146,21 @@ class Intake:
 
     async def _create(self, run_id: str) -> None:
         await self._store.create_run(new_run(run_id, self._default, self._clock()))
+
+
+def _refusal(error: BaseException) -> Refusal:
+    """What becomes of a report that met this error.
+
+    Raises:
+        BaseException: the error itself, if it is no failure but the end of the request.
+    """
+    if isinstance(error, TamiyoError | ValidationError):
+        return error
+    if not isinstance(error, Exception):
+        raise error
+    defect = DefectError(f"answering a report raised {type(error).__name__}")
+    defect.__cause__ = error
+    return defect
 
 
 def _joined(writes: Sequence[Write]) -> Write | None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import orjson
 from tamiyo_core import Engine, parse_command_id
 from tamiyo_leyline import AccuracyUnit, EpochReport
+from tamiyo_leyline.fields import MAX_COUNT
 
 from tamiyo_service.clock import Clock
 from tamiyo_service.errors import (
@@ -88,7 +89,7 @@ class Reports:
 
     async def _issued(self, session: Session, command_id: str) -> bool:
         ref = parse_command_id(command_id)
-        if ref is None or ref.run_id != session.run_id:
+        if ref is None or ref.run_id != session.run_id or max(ref.attempt, ref.epoch) > MAX_COUNT:
             return False
         entry = await self._look_up(DecisionKey(session.run_pk, ref.attempt, ref.epoch))
         if entry is None or entry.reply is None:

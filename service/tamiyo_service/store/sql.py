@@ -214,6 +214,10 @@ class SqlStore:
                 return question(connection)
         except SQLAlchemyError as error:
             raise StoreUnavailableError(f"the database does not answer: {error}") from error
+        except OverflowError as error:
+            raise InvalidRequestError(
+                f"the store has no number as large as the one asked for: {error}"
+            ) from error
 
 
 def _has_more(write: Write) -> bool:
