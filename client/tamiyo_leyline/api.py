@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 from tamiyo_leyline.command import AdaptationCommand
 from tamiyo_leyline.config import RunConfig
@@ -33,6 +33,7 @@ REPLAYED_HEADER: Final = "Tamiyo-Replayed"
 MAX_BODY_BYTES: Final = 1024 * 1024
 MAX_BATCH_BYTES: Final = 16 * 1024 * 1024
 MAX_BATCH_REPORTS: Final = 1024
+MAX_CLIENT_DECISIONS: Final = 1024
 DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1000
 
@@ -142,9 +143,11 @@ class ClientDecision(Request):
 
     epoch: Count = Field(description="The epoch it decided about.")
     attempt: Count = Field(0, description="The attempt it belongs to.")
-    commands: Annotated[tuple[AdaptationCommand, ...], Field(max_length=65, strict=False)] = Field(
-        description="What the trainer followed instead."
-    )
+    commands: Annotated[
+        tuple[AdaptationCommand, ...],
+        FailFast(),
+        Field(max_length=65, strict=False),
+    ] = Field(description="What the trainer followed instead.")
     reason: Reason = Field(description="Why it decided for itself.")
 
 

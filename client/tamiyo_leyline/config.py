@@ -71,9 +71,9 @@ class HeuristicConfig(Request):
     preset: Literal["report"] | None = Field(
         None, description='"report" restores the behaviour of the earlier in-process version.'
     )
-    blueprint_rotation: Annotated[tuple[BlueprintName, ...], Field(max_length=256, strict=False)] | None = (
-        Field(None, description="Blueprints in the order they are tried; default: the topology's order.")
-    )
+    blueprint_rotation: (
+        Annotated[tuple[BlueprintName, ...], Field(max_length=256, strict=False, fail_fast=True)] | None
+    ) = Field(None, description="Blueprints in the order they are tried; default: the topology's order.")
     plateau_epochs_to_germinate: Epochs = Field(
         3, description="Measured reports without improvement before a germination."
     )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Final
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, FailFast, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from tamiyo_leyline.constraints import fault, repeated
@@ -139,17 +139,21 @@ class EpochReport(Request):
     )
     train_accuracy: Accuracy | None = Field(None, description="Percent; null: not measured.")
     val_accuracy: Accuracy | None = Field(None, description="Percent; null: not measured.")
-    seeds: Annotated[tuple[SeedStateReport, ...], Field(max_length=MAX_SEEDS, strict=False)] = Field(
-        default=(), description="Every seed the trainer holds, at most 64."
-    )
+    seeds: Annotated[
+        tuple[SeedStateReport, ...],
+        FailFast(),
+        Field(max_length=MAX_SEEDS, strict=False),
+    ] = Field(default=(), description="Every seed the trainer holds, at most 64.")
     available_slots: Count = Field(description="Slots free for a new seed.")
     grad_norm_host: NonNegative | None = Field(None, description="L2 norm of the host's gradients.")
     gpu_memory_gb: NonNegative | None = Field(None, description="GPU memory in use, GiB.")
     gpu_utilization: Probability | None = Field(None, description="Share of time the GPU was busy, 0–1.")
     epoch_duration_ms: NonNegative | None = Field(None, description="Wall time of the epoch, ms.")
-    outcomes: Annotated[tuple[CommandOutcome, ...], Field(max_length=256, strict=False)] = Field(
-        default=(), description="What became of earlier commands."
-    )
+    outcomes: Annotated[
+        tuple[CommandOutcome, ...],
+        FailFast(),
+        Field(max_length=256, strict=False),
+    ] = Field(default=(), description="What became of earlier commands.")
 
     @model_validator(mode="after")
     def _seeds_are_distinct(self) -> EpochReport:

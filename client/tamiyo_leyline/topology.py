@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property, lru_cache
 from typing import Annotated, Final, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import FailFast, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from tamiyo_leyline.constraints import fault, repeated
@@ -24,9 +24,9 @@ class Topology(Request):
     """A named list of blueprints, in the order of the action layout."""
 
     name: BlueprintName = Field(description="Name of the topology, folded to lower case.")
-    blueprints: Annotated[tuple[Blueprint, ...], Field(min_length=1, max_length=64, strict=False)] = Field(
-        description="The blueprints a run may germinate, in action order."
-    )
+    blueprints: Annotated[
+        tuple[Blueprint, ...], FailFast(), Field(min_length=1, max_length=64, strict=False)
+    ] = Field(description="The blueprints a run may germinate, in action order.")
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Topology:

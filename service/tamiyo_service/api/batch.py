@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
-from pydantic_core import from_json, to_json
 from tamiyo_leyline import DecisionReply, Problem, ProblemCode
-from tamiyo_leyline.api import MAX_BATCH_REPORTS, BatchItem, BatchResult, BatchResults
+from tamiyo_leyline.api import BatchItem, BatchResult, BatchResults
 
 from tamiyo_service.api.bodies import JsonBody
+from tamiyo_service.api.elements import Turns, report_elements
 from tamiyo_service.api.errors import problem_of
 from tamiyo_service.api.queries import NO_PARAMETERS
 from tamiyo_service.api.schemas import BatchRequest, problems, require_run_id
@@ -22,6 +22,8 @@ from tamiyo_service.runs.reports import Reply
 router = APIRouter(tags=["trainers"])
 
 BATCH: Final = JsonBody(BatchRequest, ProblemCode.INVALID_REPORT)
+_RESULT_BYTES: Final = 1024
+"""What one reply weighs, about."""
 
 
 @router.post(
@@ -33,25 +35,29 @@ BATCH: Final = JsonBody(BatchRequest, ProblemCode.INVALID_REPORT)
 )
 async def report_epochs(request: Request, services: Wired) -> Response:
     """Report up to 1 024 epochs of any runs; each gets a reply or a problem of its own, in order."""
-    items = _items(await request.body())
+    items = await _items(await request.body())
     valid = [item for item in items if isinstance(item, BatchItem)]
     answers = iter(await services.intake.batch([(item.run_id, item.report) for item in valid]))
-    results = [_result(next(answers)) if isinstance(item, BatchItem) else _refused(item) for item in items]
+    results, turns = list[BatchResult](), Turns()
+    for item in items:
+        results.append(_result(next(answers)) if isinstance(item, BatchItem) else _refused(item))
+        await turns.worked(_RESULT_BYTES)
     body = BatchResults(results=tuple(results)).model_dump_json()
     return Response(body, media_type="application/json")
 
 
-def _items(body: bytes) -> list[BatchItem | Refusal]:
+async def _items(body: bytes) -> list[BatchItem | Refusal]:
     """The reports of a batch, or what is wrong with each.
 
     Raises:
         InvalidReportError: if the body is no batch at all.
     """
-    try:
-        items: list[BatchItem | Refusal] = list(BatchRequest.model_validate_json(body).reports)
-    except ValidationError:
-        items = [_item(value) for value in _raw_items(body)]
-    return [_named(item) if isinstance(item, BatchItem) else item for item in items]
+    items, turns = list[BatchItem | Refusal](), Turns()
+    for element in await report_elements(body):
+        item = _item(element, len(items))
+        items.append(_named(item) if isinstance(item, BatchItem) else item)
+        await turns.worked(len(element))
+    return items
 
 
 def _named(item: BatchItem) -> BatchItem | Refusal:
@@ -62,26 +68,14 @@ def _named(item: BatchItem) -> BatchItem | Refusal:
     return item
 
 
-def _raw_items(body: bytes) -> list[Any]:
+def _item(element: bytes, number: int) -> BatchItem | ValidationError:
     try:
-        data = from_json(body)
-    except ValueError as error:
-        raise InvalidReportError(f"the body must be valid JSON: {error}") from error
-    reports = data.get("reports") if isinstance(data, dict) and set(data) == {"reports"} else None
-    if not isinstance(reports, list):
-        raise InvalidReportError('the body must be {"reports": […]}', field="reports")
-    if len(reports) > MAX_BATCH_REPORTS:
-        raise InvalidReportError(
-            f"must have at most {MAX_BATCH_REPORTS} entries, got {len(reports)}; send less at a time",
-            field="reports",
-        )
-    return reports
-
-
-def _item(value: Any) -> BatchItem | ValidationError:
-    try:
-        return BatchItem.model_validate_json(to_json(value))
+        return BatchItem.model_validate_json(element)
     except ValidationError as error:
+        broken = error.error_count() == 1 and error.errors(include_url=False)[0]["type"] == "json_invalid"
+        if broken:
+            message = f"the body is not valid JSON: {error.errors(include_url=False)[0]['msg']}"
+            raise InvalidReportError(message, field=f"reports.{number}") from error
         return error
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Response
 from tamiyo_leyline import CommandOutcome, ProblemCode, RunConfig
 from tamiyo_leyline.api import (
+    MAX_CLIENT_DECISIONS,
     ClientDecision,
     ClientDecisionsReply,
     CompleteRequest,
@@ -30,7 +31,7 @@ CONFIG: Final = JsonBody(RunConfig, ProblemCode.INVALID_CONFIG, optional=True)
 REWIND: Final = JsonBody(RewindRequest)
 COMPLETE: Final = JsonBody(CompleteRequest)
 OUTCOME: Final = JsonBody(OutcomeRequest)
-CLIENT_DECISIONS: Final = JsonBody(ClientDecision, many=True)
+CLIENT_DECISIONS: Final = JsonBody(ClientDecision, most=MAX_CLIENT_DECISIONS)
 ClientDecisionsBody = Annotated[list[ClientDecision], Depends(CLIENT_DECISIONS)]
 OutcomeBody = Annotated[OutcomeRequest, Depends(OUTCOME)]
 CompleteBody = Annotated[CompleteRequest, Depends(COMPLETE)]
@@ -128,6 +129,9 @@ async def report_outcome(
 async def record_client_decisions(
     run_id: RunIdPath, decisions: ClientDecisionsBody, services: Wired
 ) -> ClientDecisionsReply:
-    """Record what the trainer did while it got no answer; repeating it changes nothing."""
+    """Record what the trainer did while it got no answer, up to 1 024 decisions.
+
+    Repeating it changes nothing.
+    """
     recorded = await services.lifecycle.client_decisions(run_id, decisions)
     return ClientDecisionsReply(run_id=run_id, recorded=recorded, known=len(decisions) - recorded)
