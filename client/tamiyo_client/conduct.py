@@ -6,7 +6,7 @@ import time
 from typing import NamedTuple
 
 from tamiyo_client.calls import Call
-from tamiyo_client.errors import SilenceError, TamiyoError
+from tamiyo_client.errors import ServiceFaultError, SilenceError, TamiyoError
 from tamiyo_client.fallback import Fallback
 from tamiyo_client.notices import Notices
 from tamiyo_client.retry import Circuit, converse
@@ -49,11 +49,12 @@ class Conduct(NamedTuple):
         retry = self.retry if self.circuit.is_listening else None
         try:
             result = yield from converse(call, deadline, retry)
-        except SilenceError as error:
-            self.circuit.silent(error, self.clock() - began)
-            raise
-        except TamiyoError:
-            self.circuit.heard()
+        except TamiyoError as error:
+            # A service that fails at one request has answered, and may answer the next.
+            if isinstance(error, SilenceError) and not isinstance(error, ServiceFaultError):
+                self.circuit.silent(error, self.clock() - began)
+            else:
+                self.circuit.heard()
             raise
         self.circuit.heard()
         return result

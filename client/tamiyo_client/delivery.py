@@ -24,6 +24,7 @@ from tamiyo_client.errors import (
     EpochConflictError,
     InvalidRequestError,
     RefusedError,
+    ServiceFaultError,
     SilenceError,
     StaleEpochError,
     TamiyoError,
@@ -39,6 +40,8 @@ CATCH_UP_SHARE: Final = 0.5
 OWN_DECISIONS_SHARE: Final = 0.25
 """Share of a call's deadline that bookkeeping may take once the decision is in hand."""
 OWN_DECISIONS_PER_CALL: Final = 64
+LATE_FAULTS: Final = 2
+"""Calls in which the service may fail at one missed report before that is given up."""
 
 
 class Delivery:
@@ -57,6 +60,8 @@ class Delivery:
         """The run's attempt; before the start, the number of rewinds since the training began."""
         self._conduct: Final = conduct
         self._opening: RewindRequest | None = None
+        self._failing: EpochReport | None = None
+        self._faults = 0
 
     def start(self, deadline: Deadline) -> Conversation[None]:
         """PUT the run and resume it as planned; nothing happens if that is done already.
@@ -79,18 +84,22 @@ class Delivery:
         self.attempt += first
         self.started = True
 
-    def catch_up(self, deadline: Deadline) -> Conversation[bool]:
+    def catch_up(self, deadline: Deadline, late_faults: int = LATE_FAULTS) -> Conversation[bool]:
         """Send the missed reports and rewinds in order; False if time did not suffice for all.
 
+        Args:
+            deadline: of the call.
+            late_faults: calls in which the service may fail at a report before that is given up.
+
         Raises:
-            TamiyoError: if the service is silent, or refuses more than a single report.
+            TamiyoError: if the service is silent, fails, or refuses more than a single report.
         """
         reserve_s = self._conduct.deadline_s * (1.0 - CATCH_UP_SHARE)
         while self.outbox.missed:
             if deadline.remaining_s() < reserve_s:
                 return False
             item = self.outbox.missed[0]
-            yield from self._send_missed(item, deadline)
+            yield from self._send_missed(item, deadline, late_faults)
             if self.outbox.missed and self.outbox.missed[0] is item:
                 self.outbox.missed.popleft()
         return True
@@ -129,14 +138,15 @@ class Delivery:
             TamiyoError: if the service is silent, or refuses more than a single report.
         """
         yield from self.start(deadline)
-        if not (yield from self.catch_up(deadline)):
+        # Nothing comes after this: a report that the service fails at must not keep the rest from it.
+        if not (yield from self.catch_up(deadline, late_faults=1)):
             logger.warning(
                 "run %s: no time to tell %d earlier reports", self.plan.run_id, len(self.outbox.missed)
             )
         for outcome in tuple(self.outbox.outcomes.values()):
             try:
                 yield from self._conduct.ask(post_outcome(self.plan.run_id, outcome), deadline)
-            except RefusedError as error:
+            except (RefusedError, ServiceFaultError) as error:
                 logger.warning("run %s: an outcome was not taken: %s", self.plan.run_id, error)
             self.outbox.delivered((outcome,))
         yield from self.tell_own_decisions(deadline)
@@ -149,7 +159,7 @@ class Delivery:
         """
         yield from self._conduct.ask(post_complete(self.plan.run_id, result), deadline)
 
-    def _send_missed(self, item: Item, deadline: Deadline) -> Conversation[None]:
+    def _send_missed(self, item: Item, deadline: Deadline, late_faults: int) -> Conversation[None]:
         if isinstance(item, RewindRequest):
             yield from self._conduct.ask(post_rewind(self.plan.run_id, item), deadline)
             return
@@ -160,7 +170,22 @@ class Delivery:
             logger.warning("run %s: epoch %d was told too late: %s", self.plan.run_id, item.epoch, error)
             self.outbox.give_up(item)
             return
+        except ServiceFaultError as error:
+            if self._count_fault(item) < late_faults:
+                raise
+            run_id = self.plan.run_id
+            logger.error(
+                "run %s: epoch %d is given up, the service fails at it: %s", run_id, item.epoch, error
+            )
+            self.outbox.give_up_failing(item)
+            return
         self.outbox.never_received(answered.reply.commands)
+
+    def _count_fault(self, report: EpochReport) -> int:
+        # Only the oldest missed report is ever sent: one counter will do.
+        self._faults = self._faults + 1 if report is self._failing else 1
+        self._failing = report
+        return self._faults
 
 
 def _can_rewind(standing: Standing) -> bool:

@@ -40,6 +40,7 @@ class Outbox:
         self.own_due = False
         self.outcomes: dict[str, CommandOutcome] = {}
         self._foreign_ids: deque[str] = deque(maxlen=_MAX_FOREIGN_IDS)
+        self._suspected_ids: deque[str] = deque(maxlen=_MAX_FOREIGN_IDS)
 
     def miss(self, report: EpochReport) -> bool:
         """Keep a sealed report that got no answer; False if the oldest one had to go for it."""
@@ -55,6 +56,17 @@ class Outbox:
     def give_up(self, report: EpochReport) -> None:
         """Drop a missed report; the outcomes it carried travel with the next one."""
         self._take_back(report)
+
+    def give_up_failing(self, report: EpochReport) -> None:
+        """Drop a missed report that the service fails at.
+
+        Its outcomes travel with the next one, but not twice: they may be what the service fails at.
+        """
+        self.missed.remove(report)
+        for outcome in report.outcomes:
+            if outcome.command_id not in self._suspected_ids:
+                self._suspected_ids.append(outcome.command_id)
+                self.outcomes.setdefault(outcome.command_id, outcome)
 
     def give_up_all(self) -> int:
         """Drop every missed report; return how many there were."""

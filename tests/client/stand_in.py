@@ -174,6 +174,8 @@ class StandIn:
         self.runs: dict[str, StoredRun] = {}
         self.seen: list[Seen] = []
         self.misbehave: deque[Misbehaviour | None] = deque()
+        self.fails_at: Callable[[dict[str, Any]], bool] = lambda report: False
+        self.fault_takes_s = 0.0
         self.commands: Callable[[dict[str, Any]], list[AdaptationCommand]] = lambda report: []
         self.stopping = threading.Event()
         self.dripped_off = threading.Event()
@@ -222,6 +224,9 @@ class StandIn:
             misbehaviour(exchange)
 
     def answer(self, seen: Seen) -> Answer:
+        if urlsplit(seen.path).path.endswith("/epoch") and self.fails_at(seen.body):
+            self.stopping.wait(self.fault_takes_s)
+            return _problem(ProblemCode.INTERNAL_ERROR, "the service failed")
         with self._lock:
             parts = urlsplit(seen.path).path.strip("/").split("/")
             if parts[-1] == "healthz":
