@@ -14,7 +14,14 @@ from tamiyo_service.store.dialect import Database, DatabaseUrlError
 from tamiyo_service.store.migrate import upgrade
 from tamiyo_service.store.rows import DecisionFilter, NewRun, RunFilter
 from tamiyo_service.store.schema import metadata
-from tamiyo_service.store.statements import decisions, last_entry, latest_report, list_runs, rewinds
+from tamiyo_service.store.statements import (
+    decisions,
+    last_entry,
+    latest_report,
+    list_runs,
+    rewinds,
+    version,
+)
 
 from tests.service.conftest import sql_store
 
@@ -94,6 +101,7 @@ def plan(database: Database, statement: object) -> str:
     [
         # SQLite names the index of a unique constraint by its place: 1 is by seq, 2 by epoch.
         (last_entry(1), "sqlite_autoindex_journal_1 (run_pk=?)"),
+        (version(1), "sqlite_autoindex_journal_1 (run_pk=?)"),
         (latest_report(1, 5), "sqlite_autoindex_journal_2 (run_pk=? AND epoch=?)"),
         (rewinds([1]), "ix_journal_rewinds"),
         (decisions(DecisionFilter(run_pk=1), 10), "sqlite_autoindex_journal_1 (run_pk=?)"),

@@ -19,3 +19,9 @@ class Change(NamedTuple, Generic[Answer]):
     """What the store must hold before that is true; None: nothing changes."""
     answer: Answer
     """What the requester gets then."""
+    final: bool = False
+    """Whether an answer that writes nothing stands even if another process has advanced the run.
+
+    A stored reply does. The latest one is repeated from memory, so that retries cost no read; the price is that
+    it outlives a run that another process has deleted, until the run's next report.
+    """

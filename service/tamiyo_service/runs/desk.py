@@ -7,7 +7,16 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from tamiyo_service.errors import RunNotFoundError, StoreUnavailableError, TamiyoError, VersionConflictError
+from pydantic import ValidationError
+
+from tamiyo_service.errors import (
+    ConflictError,
+    InvalidError,
+    RunNotFoundError,
+    StoreUnavailableError,
+    TamiyoError,
+    VersionConflictError,
+)
 from tamiyo_service.runs.change import Change
 from tamiyo_service.runs.session import Session, Sessions, Standing
 from tamiyo_service.store.protocol import Store
@@ -53,11 +62,14 @@ class Desk:
         for _ in range(_ROUNDS):
             session = self._sessions.idle(run_id) or await self._turn(run_id, create)
             try:
-                change = await work_out(session)
-                written = self._store_change(session, change)
+                change = await self._work_out(session, work_out)
+                written = None if change is None else self._store_change(session, change)
             except BaseException:
                 self._sessions.release(session)
                 raise
+            if change is None:
+                self._drop(session)
+                continue
             try:
                 if written is not None:
                     await written
@@ -72,13 +84,17 @@ class Desk:
         Raises:
             RunNotFoundError: if there is no such run.
         """
-        session = await self._turn(run_id, None)
-        try:
-            await self._store.delete_run(session.run_pk)
-        finally:
-            # Also after a failure: whether it is still there is for the store to say.
-            self._sessions.forget(session)
-            self._sessions.release(session)
+        there = False
+        while not there:
+            session = await self._turn(run_id, None)
+            try:
+                # Another process may have deleted it, and made another run of that name.
+                there = await self._store.version(session.run_pk) is not None
+                if there:
+                    await self._store.delete_run(session.run_pk)
+            finally:
+                # Also after a failure: whether it is still there is for the store to say.
+                self._drop(session)
 
     async def _turn(self, run_id: str, create: Callable[[], Awaitable[None]] | None) -> Session:
         session = await self._sessions.turn(run_id)
@@ -88,6 +104,31 @@ class Desk:
         if session is None:
             raise RunNotFoundError(f"there is no run {run_id}; create it with PUT /runs/{run_id}")
         return session
+
+    async def _work_out(
+        self, session: Session, work_out: Callable[[Session], Awaitable[Change[Answer]]]
+    ) -> Change[Answer] | None:
+        """The change; None if it came from a standing that another process has left behind.
+
+        Only what writes nothing is looked into here, refusals included: a write is checked as it is stored.
+        """
+        try:
+            change = await work_out(session)
+        except (ConflictError, InvalidError, ValidationError):
+            if await self._is_behind(session):
+                return None
+            raise
+        if change.write is None and not change.final and await self._is_behind(session):
+            return None
+        return change
+
+    async def _is_behind(self, session: Session) -> bool:
+        return await self._store.version(session.run_pk) != session.standing.seq
+
+    def _drop(self, session: Session) -> None:
+        """End a turn, and let the next one read the run again."""
+        self._sessions.forget(session)
+        self._sessions.release(session)
 
     def _store_change(self, session: Session, change: Change[Any]) -> asyncio.Future[None] | None:
         """Hand the change to the store; the turn ends with the write, whoever still listens."""

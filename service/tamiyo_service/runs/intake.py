@@ -113,7 +113,8 @@ class Intake:
         draft = _Draft(session.standing)
         for report in reports:
             draft = await self._next(draft, session, report)
-        return Change(draft.standing, _joined(draft.writes), draft.answers)
+        final = all(isinstance(answer, Reply) for answer in draft.answers)
+        return Change(draft.standing, _joined(draft.writes), draft.answers, final)
 
     async def _next(self, draft: _Draft, session: Session, report: EpochReport) -> _Draft:
         drafted = Session(session.run_pk, session.run_id, session.engine, draft.standing)

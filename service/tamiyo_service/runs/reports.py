@@ -64,7 +64,7 @@ class Reports:
         key = DecisionKey(session.run_pk, report.attempt, report.epoch)
         if _is_past(report, standing):
             earlier = await self._earlier(key, standing)
-            return Change(standing, None, _repeat(key, payload, earlier))
+            return Change(standing, None, _repeat(key, payload, earlier), final=True)
         _require_open(session)
         _require_blueprints(report, session.engine)
         if report.outcomes:

@@ -92,6 +92,11 @@ class MemoryStore:
         row = self._runs.get(run_id)
         return None if row is None else (row, next(reversed(self._of(row.run_pk)), None))
 
+    async def version(self, run_pk: int) -> int | None:
+        if run_pk not in self._entries:
+            return None
+        return max((entry.seq for entry in self._of(run_pk)), default=0)
+
     async def entry_before(self, run_pk: int, seq: int) -> Entry | None:
         return next((entry for entry in self._of(run_pk) if entry.seq == seq - 1), None)
 

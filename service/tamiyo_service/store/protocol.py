@@ -70,6 +70,9 @@ class Store(Protocol):
     async def load(self, run_id: str) -> tuple[RunRow, Entry | None] | None:
         """The run of that id, with its latest input."""
 
+    async def version(self, run_pk: int) -> int | None:
+        """The number of the run's latest input, 0 before the first; None if there is no such run."""
+
     async def entry_before(self, run_pk: int, seq: int) -> Entry | None:
         """The input just before number `seq`."""
 

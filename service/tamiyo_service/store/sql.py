@@ -119,6 +119,10 @@ class SqlStore:
 
         return await self._read(read)
 
+    async def version(self, run_pk: int) -> int | None:
+        row = await self._first(statements.version(run_pk))
+        return None if row is None else int(row[0])
+
     async def entry_before(self, run_pk: int, seq: int) -> Entry | None:
         return _optional_entry(await self._first(statements.entry_before(run_pk, seq)))
 

@@ -26,6 +26,12 @@ def last_entry(run_pk: int) -> Select[Any]:
     return _entries(run_pk).order_by(journal.c.seq.desc()).limit(1)
 
 
+def version(run_pk: int) -> Select[Any]:
+    """The number of the latest input of a run, 0 before the first; no row without the run."""
+    latest = select(func.max(journal.c.seq)).where(journal.c.run_pk == run_pk).scalar_subquery()
+    return select(func.coalesce(latest, 0)).where(runs.c.run_pk == run_pk)
+
+
 def entry_before(run_pk: int, seq: int) -> Select[Any]:
     """The input just before number `seq`."""
     return _entries(run_pk).where(journal.c.seq == seq - 1)
