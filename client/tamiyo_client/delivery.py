@@ -30,6 +30,7 @@ from tamiyo_client.errors import (
     TamiyoError,
 )
 from tamiyo_client.outbox import Item, Outbox
+from tamiyo_client.outcomes import unknown_outcomes
 from tamiyo_client.plan import Rewind, RunPlan, require_startable
 from tamiyo_client.wire import Conversation, Deadline
 
@@ -40,6 +41,8 @@ CATCH_UP_SHARE: Final = 0.5
 OWN_DECISIONS_SHARE: Final = 0.25
 """Share of a call's deadline that bookkeeping may take once the decision is in hand."""
 OWN_DECISIONS_PER_CALL: Final = 64
+_NAMED: Final = 5
+"""Commands named in a warning about several."""
 LATE_FAULTS: Final = 2
 """Calls in which the service may fail at one missed report before that is given up."""
 
@@ -58,6 +61,8 @@ class Delivery:
         self.started = False
         self.attempt = 0
         """The run's attempt; before the start, the number of rewinds since the training began."""
+        self.sent: EpochReport | None = None
+        """The current report as it was last sent; None: not sent yet."""
         self._conduct: Final = conduct
         self._opening: RewindRequest | None = None
         self._failing: EpochReport | None = None
@@ -105,14 +110,20 @@ class Delivery:
         return True
 
     def report(self, sealed: EpochReport, deadline: Deadline) -> Conversation[Answered]:
-        """Report the current epoch.
+        """Report the current epoch; without the outcomes of commands that the service never issued.
 
         Raises:
             TamiyoError: if there is no usable answer.
         """
-        answered = yield from self._conduct.ask(post_epoch(self.plan.run_id, sealed), deadline)
-        self.outbox.delivered(sealed.outcomes)
-        return answered
+        while True:
+            self.sent = sealed
+            try:
+                answered = yield from self._conduct.ask(post_epoch(self.plan.run_id, sealed), deadline)
+            except InvalidRequestError as error:
+                sealed = self._mended(sealed, error)
+                continue
+            self.outbox.delivered(sealed.outcomes)
+            return answered
 
     def tell_own_decisions(self, deadline: Deadline) -> Conversation[None]:
         """Tell what the trainer followed while the service was silent; trouble with that is only logged."""
@@ -167,6 +178,9 @@ class Delivery:
         try:
             answered = yield from self._conduct.ask(call, deadline)
         except (EpochConflictError, StaleEpochError, InvalidRequestError) as error:
+            if unknown_outcomes(item, error):
+                self.outbox.missed[0] = self._mended(item, error)
+                return
             logger.warning("run %s: epoch %d was told too late: %s", self.plan.run_id, item.epoch, error)
             self.outbox.give_up(item)
             return
@@ -180,6 +194,24 @@ class Delivery:
             self.outbox.give_up_failing(item)
             return
         self.outbox.never_received(answered.reply.commands)
+
+    def _mended(self, report: EpochReport, error: TamiyoError) -> EpochReport:
+        """`report` without the outcomes that `error` refuses; they are forgotten.
+
+        Raises:
+            TamiyoError: `error` itself, if it refuses something else or the caller wants to know of it.
+        """
+        refused = unknown_outcomes(report, error)
+        if refused:
+            # A warning is enough: the epoch itself is decided.
+            names = ", ".join(outcome.command_id for outcome in refused[:_NAMED])
+            run_id, count = self.plan.run_id, len(refused)
+            logger.warning("run %s: %d outcomes are dropped (%s): %s", run_id, count, names, error)
+        self.outbox.delivered(refused)
+        if not refused or self._conduct.strict:
+            raise error
+        kept = tuple(outcome for outcome in report.outcomes if outcome not in refused)
+        return report.model_copy(update={"outcomes": kept})
 
     def _count_fault(self, report: EpochReport) -> int:
         # Only the oldest missed report is ever sent: one counter will do.

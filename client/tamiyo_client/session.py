@@ -11,7 +11,8 @@ What happens at each report, in this order and all of it within one deadline:
    time for the current report, the earlier ones are given up: an answer is worth more than they are.
    A command in a late answer was never carried out. It is not handed on (the trainer has moved on); the
    next report tells that it expired.
-4. The report is sent. If its answer is lost, the report is kept as it was sent and goes to 3 next time.
+4. The report is sent, and again without those outcomes that the service refuses because it never issued their
+   commands. If its answer is lost, the report is kept as it was sent and goes to 3 next time.
 5. What the trainer followed on its own meanwhile is told. The decision is in hand by then, so trouble here
    costs at most a quarter of the deadline and is tried once for each silence.
 """
@@ -26,7 +27,6 @@ from tamiyo_leyline import (
     CommandOutcome,
     CommandStatus,
     EpochReport,
-    ProblemCode,
     RunResult,
 )
 from tamiyo_leyline.api import RewindRequest
@@ -39,7 +39,6 @@ from tamiyo_client.errors import (
     ClientClosedError,
     ClientFaultError,
     DeadlineExceededError,
-    InvalidRequestError,
     ProtocolError,
     SilenceError,
     TamiyoError,
@@ -70,7 +69,6 @@ class RunSession:
         self._plan: Final = plan
         self._conduct: Final = conduct
         self._delivery: Final = Delivery(plan, conduct)
-        self._sealed: EpochReport | None = None
         self._alone: Final = Alone(plan.run_id, conduct, self._delivery.outbox)
         self._lagging = False
         self._over = False
@@ -125,7 +123,7 @@ class RunSession:
         Raises:
             TamiyoError: only when strict.
         """
-        self._sealed = None
+        self._delivery.sent = None
         deadline = self._conduct.deadline()
         try:
             return (yield from self._decide(require_report(report), deadline))
@@ -232,9 +230,9 @@ class RunSession:
         late = len(outbox.missed)
         if not (yield from self._delivery.catch_up(deadline)):
             return self._alone.put_off(outbox.sealed(report, self.attempt))
-        self._sealed = outbox.sealed(report, self.attempt)
+        sealed = outbox.sealed(report, self.attempt)
         try:
-            answered = yield from self._delivery.report(self._sealed, deadline)
+            answered = yield from self._delivery.report(sealed, deadline)
         except DeadlineExceededError:
             self._lagging = late > 0
             raise
@@ -248,16 +246,13 @@ class RunSession:
     def _fall_back(self, report: EpochReport, error: TamiyoError) -> Decision:
         if self._conduct.strict:
             raise error
-        sealed = self._sealed or self._delivery.outbox.sealed(report, self.attempt)
+        sealed = self._delivery.sent or self._delivery.outbox.sealed(report, self.attempt)
         return self._alone.decide(sealed, error)
 
     def _refused(self, epoch: int, error: TamiyoError) -> Decision:
         if self._conduct.strict:
             raise error
         logger.error("run %s: epoch %d was not decided: %s", self.run_id, epoch, error)
-        if self._sealed is not None and isinstance(error, InvalidRequestError) and _is_unknown_command(error):
-            # They would spoil every later report too.
-            self._delivery.outbox.delivered(self._sealed.outcomes)
         return own_decision(epoch, self.attempt, f"{type(error).__name__}: {error}", error=error)
 
     def _failed(self, epoch: int, error: Exception) -> Decision:
@@ -292,7 +287,3 @@ def _result(result: RunResult | str) -> RunResult:
         return RunResult(result)
     except ValueError as error:
         raise UsageError(f"a result is one of {', '.join(RunResult)}, got {result!r}") from error
-
-
-def _is_unknown_command(error: TamiyoError) -> bool:
-    return error.problem is not None and error.problem.code is ProblemCode.UNKNOWN_COMMAND

@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeAlias
@@ -141,9 +141,14 @@ def reply_with(
     return lambda exchange: exchange.send(Answer(status, body, fields))
 
 
-def refuse(code: ProblemCode, retry_after: str | None = None, detail: str = "because") -> Misbehaviour:
+def refuse(
+    code: ProblemCode,
+    retry_after: str | None = None,
+    detail: str = "because",
+    errors: Sequence[Mapping[str, str]] = (),
+) -> Misbehaviour:
     extra = {} if retry_after is None else {"Retry-After": retry_after}
-    return lambda exchange: exchange.send(_problem(code, detail, **extra))
+    return lambda exchange: exchange.send(_problem(code, detail, errors, **extra))
 
 
 def speak(version: str) -> Misbehaviour:
@@ -176,6 +181,7 @@ class StandIn:
         self.misbehave: deque[Misbehaviour | None] = deque()
         self.fails_at: Callable[[dict[str, Any]], bool] = lambda report: False
         self.fault_takes_s = 0.0
+        self.never_issued: set[str] = set()
         self.commands: Callable[[dict[str, Any]], list[AdaptationCommand]] = lambda report: []
         self.stopping = threading.Event()
         self.dripped_off = threading.Event()
@@ -285,6 +291,9 @@ class StandIn:
             return _problem(ProblemCode.ATTEMPT_CONFLICT, f"the attempt is {run.attempt}")
         if run.last_epoch is not None and report["epoch"] <= run.last_epoch:
             return _problem(ProblemCode.STALE_EPOCH, f"the last epoch is {run.last_epoch}")
+        for number, outcome in enumerate(report["outcomes"]):
+            if outcome["command_id"] in self.never_issued:
+                return _unknown_command(number, outcome["command_id"])
         observed_only = seen.query.get("backfill") == ["true"]
         reply = self._decided(run_id, report, observed_only)
         run.reports[key] = (report, reply.body)
@@ -340,9 +349,17 @@ def _json(body: Any, status: int = 200) -> Answer:
     return Answer(status, json.dumps(body).encode(), _HEADERS)
 
 
-def _problem(code: ProblemCode, detail: str, **headers: str) -> Answer:
+def _unknown_command(number: int, command_id: str) -> Answer:
+    """As the service refuses it: the first unknown one is named, the others are not looked at."""
+    fault = {"field": f"outcomes.{number}.command_id", "message": f"no command {command_id}"}
+    return _problem(ProblemCode.UNKNOWN_COMMAND, f"issued no command {command_id}", errors=[fault])
+
+
+def _problem(
+    code: ProblemCode, detail: str, errors: Sequence[Mapping[str, str]] = (), **headers: str
+) -> Answer:
     status = STATUS_OF[code]
-    body = {"title": code.value, "status": status, "detail": detail, "code": code.value}
+    body = {"title": code.value, "status": status, "detail": detail, "code": code.value, "errors": errors}
     fields = {**_HEADERS, "Content-Type": "application/problem+json", **headers}
     return Answer(status, json.dumps(body).encode(), fields)
 

@@ -95,17 +95,6 @@ def test_outcomes_of_a_refused_report_travel_with_the_next(connect: Connect, ser
     assert [len(body["outcomes"]) for body in service.bodies("/epoch")] == [1, 1]
 
 
-def test_an_outcome_the_service_does_not_know_spoils_one_report_only(
-    connect: Connect, service: StandIn
-) -> None:
-    with connect().run("r") as run:
-        run.outcome("never-issued", "EXECUTED")
-        service.misbehave.append(refuse(ProblemCode.UNKNOWN_COMMAND))
-        assert isinstance(run.epoch(epoch=0, available_slots=1).error, InvalidRequestError)
-        assert run.epoch(epoch=1, available_slots=1).source == "service"
-    assert [len(body["outcomes"]) for body in service.bodies("/epoch")] == [1, 0]
-
-
 def test_a_missed_report_that_is_refused_does_not_hold_up_the_others(
     connect: Connect, service: StandIn
 ) -> None:
