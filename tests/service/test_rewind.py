@@ -166,3 +166,30 @@ async def test_the_latest_attempt_of_an_epoch_is_shown_unless_asked_otherwise(an
     assert (await any_service.get("/runs/run/decisions/2"))["attempt"] == 1
     assert (await any_service.get("/runs/run/decisions/2?attempt=0"))["superseded"] is True
     assert (await any_service.get("/runs/run/decisions/1"))["attempt"] == 0
+
+
+async def test_a_stale_epoch_after_a_rewind_to_nothing_is_told_what_to_report(any_service: Service) -> None:
+    await any_service.reports("run", 1, 3)
+    await rewind(any_service, None, 1)
+    refused = (await any_service.report("run", 2)).json()
+    assert refused["code"] == "stale_epoch"
+    assert "attempt 0 is over; report under attempt 1" in refused["detail"]
+
+
+async def test_an_attempt_of_a_run_that_does_not_exist(any_service: Service) -> None:
+    refused = (await any_service.report("run", 2, attempt=1)).json()
+    assert refused["code"] == "attempt_conflict"
+    assert "there is no run run yet" in refused["detail"]
+
+
+async def test_client_decisions_belong_to_attempts_that_were_opened(any_service: Service) -> None:
+    await any_service.reports("run", 1)
+    await rewind(any_service, 1, 1)
+    decisions: list[dict[str, Any]] = [
+        {"epoch": 5, "attempt": n, "reason": "no answer", "commands": []} for n in (0, 1, 2)
+    ]
+    refused = await any_service.http.post("/runs/run/client-decisions", json=decisions)
+    assert (refused.status_code, refused.json()["code"]) == (409, "attempt_conflict")
+    assert refused.json()["errors"][0]["field"] == "2.attempt"
+    accepted = await any_service.http.post("/runs/run/client-decisions", json=decisions[:2])
+    assert accepted.json()["recorded"] == 2

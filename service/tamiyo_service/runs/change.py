@@ -22,6 +22,6 @@ class Change(NamedTuple, Generic[Answer]):
     final: bool = False
     """Whether an answer that writes nothing stands even if another process has advanced the run.
 
-    A stored reply does. The latest one is repeated from memory, so that retries cost no read; the price is that
-    it outlives a run that another process has deleted, until the run's next report.
+    A stored reply does. The latest one is repeated from memory, so that retries cost no read; the price is
+    that it outlives a run that another process has deleted, until the run's next report.
     """

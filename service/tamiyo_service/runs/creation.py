@@ -9,7 +9,7 @@ from tamiyo_leyline import RunConfig
 
 from tamiyo_service.clock import to_micros
 from tamiyo_service.runs.engines import Engines
-from tamiyo_service.runs.session import Session, Standing
+from tamiyo_service.runs.session import DRAFT_PK, Session, Standing
 from tamiyo_service.store.rows import NewRun
 
 
@@ -28,4 +28,4 @@ def new_run(run_id: str, config: RunConfig, now: datetime) -> NewRun:
 def draft_session(run_id: str, config: RunConfig, engines: Engines) -> Session:
     """A session of a run that does not exist yet, to find out whether a report would be accepted."""
     engine = engines.of(config)
-    return Session(0, run_id, engine, Standing(engine.initial()))
+    return Session(DRAFT_PK, run_id, engine, Standing(engine.initial()))

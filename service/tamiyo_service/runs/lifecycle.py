@@ -124,10 +124,13 @@ class Lifecycle:
 
         Raises:
             RunNotFoundError: if there is no such run.
+            AttemptConflictError: if no rewind opened the attempt of one of them.
         """
-        run = await self._store.run(run_id)
-        if run is None:
+        loaded = await self._store.load(run_id)
+        if loaded is None:
             raise RunNotFoundError(f"there is no run {run_id}; create it with PUT /runs/{run_id}")
+        run, last = loaded
+        _require_opened(decisions, 0 if last is None else last.attempt)
         at = to_micros(self._clock())
         rows = [
             ClientDecisionRow(run.run_pk, d.attempt, d.epoch, at, d.model_dump_json(exclude_none=True))
@@ -229,6 +232,15 @@ def _repeated(session: Session, request: RewindRequest, rewinds: Sequence[Rewind
         f"the next attempt is {session.standing.attempt + 1}",
         field="attempt",
     )
+
+
+def _require_opened(decisions: Sequence[ClientDecision], attempt: int) -> None:
+    for number, decision in enumerate(decisions):
+        if decision.attempt > attempt:
+            raise AttemptConflictError(
+                f"no rewind opened attempt {decision.attempt}; the run is at attempt {attempt}",
+                field=f"{number}.attempt",
+            )
 
 
 def _require_open(session: Session) -> None:

@@ -62,7 +62,7 @@ class Reports:
             report = report.in_percent()
         payload = report.model_dump_json(exclude_none=True)
         key = DecisionKey(session.run_pk, report.attempt, report.epoch)
-        if _is_past(report, standing):
+        if _is_past(report, session):
             earlier = await self._earlier(key, standing)
             return Change(standing, None, _repeat(key, payload, earlier), final=True)
         _require_open(session)
@@ -107,17 +107,18 @@ class Reports:
         return entry.payload, entry.reply
 
 
-def _is_past(report: EpochReport, standing: Standing) -> bool:
+def _is_past(report: EpochReport, session: Session) -> bool:
     """Whether the report belongs to an epoch that is over.
 
     Raises:
         AttemptConflictError: if no rewind opened its attempt.
     """
+    standing = session.standing
     if report.attempt > standing.attempt:
-        raise AttemptConflictError(
-            f"no rewind opened attempt {report.attempt}; the run is at attempt {standing.attempt}",
-            field="attempt",
-        )
+        where = f"the run is at attempt {standing.attempt}"
+        if session.is_draft:
+            where = f"there is no run {session.run_id} yet, and its first attempt is 0"
+        raise AttemptConflictError(f"no rewind opened attempt {report.attempt}; {where}", field="attempt")
     last_epoch = standing.last_epoch
     return report.attempt < standing.attempt or (last_epoch is not None and report.epoch <= last_epoch)
 
@@ -134,10 +135,11 @@ def _repeat(key: DecisionKey, payload: str, earlier: tuple[str, str]) -> Reply:
 
 
 def _stale(key: DecisionKey, standing: Standing) -> StaleEpochError:
+    why = f"is not later than epoch {standing.last_epoch}; report a later one, or rewind"
+    if key.attempt < standing.attempt:
+        why = f"attempt {key.attempt} is over; report under attempt {standing.attempt}, or rewind"
     return StaleEpochError(
-        f"epoch {key.epoch} of attempt {key.attempt} was never reported and is not later than epoch "
-        f"{standing.last_epoch} of attempt {standing.attempt}; report a later one, or rewind",
-        field="epoch",
+        f"epoch {key.epoch} of attempt {key.attempt} was never reported and {why}", field="epoch"
     )
 
 

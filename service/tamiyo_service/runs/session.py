@@ -10,7 +10,7 @@ import asyncio
 from collections import OrderedDict, deque
 from functools import partial
 from itertools import islice
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tamiyo_core import Engine, RunState
 
@@ -18,6 +18,9 @@ from tamiyo_service.runs.engines import Engines
 from tamiyo_service.runs.snapshots import restored
 from tamiyo_service.store.protocol import Store
 from tamiyo_service.store.rows import Entry, RunRow
+
+DRAFT_PK: Final = 0
+"""No run of a store has this key."""
 
 
 class Last(NamedTuple):
@@ -61,6 +64,11 @@ class Session:
         """Requests that hold or await the turn: a session in use is never evicted."""
         self.gone = False
         """Whether the run must be looked up again: deleted, or its last write failed."""
+
+    @property
+    def is_draft(self) -> bool:
+        """Whether the run does not exist yet: see `draft_session`."""
+        return self.run_pk == DRAFT_PK
 
 
 class Sessions:
