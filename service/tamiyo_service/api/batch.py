@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
@@ -14,7 +15,7 @@ from tamiyo_service.api.elements import Turns, report_elements
 from tamiyo_service.api.errors import problem_of
 from tamiyo_service.api.queries import NO_PARAMETERS
 from tamiyo_service.api.schemas import BatchRequest, problems, require_run_id
-from tamiyo_service.api.services import Wired
+from tamiyo_service.api.services import Services, Wired
 from tamiyo_service.errors import InvalidReportError, InvalidRunIdError
 from tamiyo_service.runs.intake import Refusal
 from tamiyo_service.runs.reports import Reply
@@ -22,6 +23,8 @@ from tamiyo_service.runs.reports import Reply
 router = APIRouter(tags=["trainers"])
 
 BATCH: Final = JsonBody(BatchRequest, ProblemCode.INVALID_REPORT)
+_PART: Final = 64
+"""Reports decided at a stretch."""
 _RESULT_BYTES: Final = 1024
 """What one reply weighs, about."""
 
@@ -36,47 +39,52 @@ _RESULT_BYTES: Final = 1024
 async def report_epochs(request: Request, services: Wired) -> Response:
     """Report up to 1 024 epochs of any runs; each gets a reply or a problem of its own, in order."""
     items = await _items(await request.body())
-    valid = [item for item in items if isinstance(item, BatchItem)]
-    answers = iter(await services.intake.batch([(item.run_id, item.report) for item in valid]))
+    answers = iter(await _answers([item for item in items if isinstance(item, BatchItem)], services))
     results, turns = list[BatchResult](), Turns()
     for item in items:
-        results.append(_result(next(answers)) if isinstance(item, BatchItem) else _refused(item))
+        results.append(_result(next(answers)) if isinstance(item, BatchItem) else item)
         await turns.worked(_RESULT_BYTES)
     body = BatchResults(results=tuple(results)).model_dump_json()
     return Response(body, media_type="application/json")
 
 
-async def _items(body: bytes) -> list[BatchItem | Refusal]:
-    """The reports of a batch, or what is wrong with each.
+async def _answers(items: Sequence[BatchItem], services: Services) -> list[Reply | Refusal]:
+    """What the reports get, a part at a time so that other requests are served in between."""
+    answers = list[Reply | Refusal]()
+    for start in range(0, len(items), _PART):
+        part = [(item.run_id, item.report) for item in items[start : start + _PART]]
+        answers += await services.intake.batch(part)
+    return answers
+
+
+async def _items(body: bytes) -> list[BatchItem | BatchResult]:
+    """The reports of a batch, or the refusal of each.
 
     Raises:
         InvalidReportError: if the body is no batch at all.
     """
-    items, turns = list[BatchItem | Refusal](), Turns()
-    for element in await report_elements(body):
-        item = _item(element, len(items))
-        items.append(_named(item) if isinstance(item, BatchItem) else item)
+    items, turns = list[BatchItem | BatchResult](), Turns()
+    for number, element in enumerate(await report_elements(body)):
+        # An error holds what it complains about: it is turned into words at once.
+        item = _item(element, number)
+        items.append(item if isinstance(item, BatchItem) else _refused(item))
         await turns.worked(len(element))
     return items
 
 
-def _named(item: BatchItem) -> BatchItem | Refusal:
+def _item(element: bytes, number: int) -> BatchItem | Refusal:
     try:
+        item = BatchItem.model_validate_json(element)
         require_run_id(item.run_id)
-    except InvalidRunIdError as error:
-        return error
-    return item
-
-
-def _item(element: bytes, number: int) -> BatchItem | ValidationError:
-    try:
-        return BatchItem.model_validate_json(element)
     except ValidationError as error:
         broken = error.error_count() == 1 and error.errors(include_url=False)[0]["type"] == "json_invalid"
         if broken:
             message = f"the body is not valid JSON: {error.errors(include_url=False)[0]['msg']}"
             raise InvalidReportError(message, field=f"reports.{number}") from error
         return error
+    except InvalidRunIdError as error:
+        return error
+    return item
 
 
 def _result(answer: Reply | Refusal) -> BatchResult:
