@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -45,9 +46,16 @@ def field_errors(error: ValidationError) -> tuple[FieldError, ...]:
     count = error.error_count()
     if count > _MAX_LISTABLE:
         return (FieldError(field="", message=f"has {count} faults: it is no {error.title}"),)
-    shown = tuple(map(_field_error, error.errors(include_url=False)[:MAX_FIELD_ERRORS]))
-    hidden = count - len(shown)
+    details = _genuine(error.errors(include_url=False))
+    shown = tuple(map(_field_error, details[:MAX_FIELD_ERRORS]))
+    hidden = len(details) - len(shown)
     return (*shown, FieldError(field="", message=f"and {hidden} more faults")) if hidden else shown
+
+
+def _genuine(details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without the lists that are called too short only because their faulty entries were left out."""
+    faulty = {detail["loc"][:length] for detail in details for length in range(len(detail["loc"]))}
+    return [detail for detail in details if detail["type"] != "too_short" or detail["loc"] not in faulty]
 
 
 def problem_code(error: ValidationError, default: ProblemCode) -> ProblemCode:
@@ -75,12 +83,20 @@ def _part(part: int | str) -> str:
 
 def _wording(detail: ErrorDetails, context: dict[str, Any]) -> str:
     kind = detail["type"]
+    if kind == "json_invalid" and _has_mark(detail["input"]):
+        return "the body must be valid JSON in UTF-8 without a byte order mark: leave out its first character"
     if kind == "json_invalid":
         return f"the body must be valid JSON: {context['error']}"
     if kind in {"too_long", "too_short"}:
         return _length(context)
     wording = _WORDING.get(kind) or _SUBJECT.sub("must ", detail["msg"].removeprefix("Value error, "))
     return f"its key {wording}" if detail["loc"][-1:] == ("[key]",) else wording
+
+
+def _has_mark(body: object) -> bool:
+    if isinstance(body, str):
+        return body.startswith("\ufeff")
+    return isinstance(body, bytes | bytearray) and body.startswith((BOM_UTF8, BOM_UTF16_LE, BOM_UTF16_BE))
 
 
 def _length(context: dict[str, Any]) -> str:

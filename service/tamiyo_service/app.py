@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.types import Receive, Scope, Send
 from tamiyo_leyline import __version__
 
@@ -14,6 +14,7 @@ from tamiyo_service.api.border import Border, Gate
 from tamiyo_service.api.epoch import EpochEndpoint
 from tamiyo_service.api.handlers import install
 from tamiyo_service.api.openapi import describe
+from tamiyo_service.api.queries import refuse_repetitions
 from tamiyo_service.api.services import Services
 from tamiyo_service.clock import Clock, utc_now
 from tamiyo_service.runs.desk import Desk
@@ -60,7 +61,7 @@ def create_app(
     install(app)
     app.router.routes.insert(0, endpoint.route())
     for module in (runs, batch, decisions, operators, health):
-        app.include_router(module.router)
+        app.include_router(module.router, dependencies=[Depends(refuse_repetitions)])
     describe(app, endpoint.documentation)
     return app
 

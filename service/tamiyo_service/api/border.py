@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Final
+from urllib.parse import unquote
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,6 +13,7 @@ from tamiyo_leyline.api import LEYLINE_HEADER, MAX_BATCH_BYTES, MAX_BODY_BYTES
 from tamiyo_leyline.problem import ProblemCode
 
 from tamiyo_service.api.errors import internal_problem, problem_of, problem_response
+from tamiyo_service.api.schemas import require_run_id
 from tamiyo_service.errors import (
     LeylineMismatchError,
     PayloadTooLargeError,
@@ -73,6 +75,8 @@ class Border:
             await send(message)
 
         try:
+            if b"%" in scope.get("raw_path", b""):
+                _keep_escaped_slashes(scope)
             admitted = self._admit(scope, receive)
             app = self._reports if _is_report(scope) else self._app
             await app(scope, admitted, send_marked)
@@ -97,18 +101,22 @@ class Border:
         """
         if self._gate.stopping and scope["path"] not in _ALWAYS_OPEN:
             raise ShuttingDownError("the service is stopping; send the request again, it is about to be back")
-        length = content_type = None
+        length = content_type = encoding = None
         for name, value in scope["headers"]:
             if name == b"content-length":
                 length = value
             elif name == b"content-type":
                 content_type = value
-            elif name == _HEADER_NAME:
+            elif name == b"content-encoding":
+                encoding = value
+            elif name == _HEADER_NAME and scope["path"] not in _ALWAYS_OPEN:
                 _require_same_major(value)
         if scope["method"] not in _WITH_BODY:
             return receive
         if content_type is not None and content_type != b"application/json":
             _require_json(content_type)
+        if encoding is not None:
+            _require_plain(encoding)
         limit = _limit(scope)
         if length is None:
             return _limited(receive, limit)
@@ -120,6 +128,20 @@ class Border:
 def _limit(scope: Scope) -> int:
     """Bytes that the body of a request may have."""
     return MAX_BATCH_BYTES if scope["path"] == BATCH_PATH else MAX_BODY_BYTES
+
+
+def _keep_escaped_slashes(scope: Scope) -> None:
+    """Make an escaped slash part of its segment, where it fits nothing, instead of a separator.
+
+    Servers unescape the whole path: ``/runs/a%2Fhold`` would be taken for the hold of run a.
+
+    Raises:
+        InvalidRunIdError: if it is part of a run id.
+    """
+    segments = [unquote(segment) for segment in scope["raw_path"].decode("latin-1").split("/")]
+    if segments[1:2] == ["runs"] and "/" in "".join(segments[2:3]):
+        require_run_id(segments[2])
+    scope["path"] = "/".join(segment.replace("/", "%2F") for segment in segments)
 
 
 def _is_report(scope: Scope) -> bool:
@@ -150,6 +172,14 @@ def _require_json(content_type: bytes) -> None:
     raise UnsupportedMediaTypeError(
         f"the body is {media_type.decode('latin-1')!a}; send JSON with content-type: application/json"
     )
+
+
+def _require_plain(encoding: bytes) -> None:
+    if encoding.strip().lower() != b"identity":
+        raise UnsupportedMediaTypeError(
+            f"the body has content-encoding {encoding.decode('latin-1')!a}; send it as it is, without one",
+            field="content-encoding",
+        )
 
 
 def _too_large(limit: int) -> PayloadTooLargeError:

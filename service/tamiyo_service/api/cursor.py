@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from typing import Final, TypeGuard
 
 import orjson
 from pydantic import BaseModel
 
 from tamiyo_service.errors import InvalidQueryError
+
+_MAX_POSITION: Final = 2**63 - 1
+"""What a database holds as an integer."""
 
 
 def encode_cursor(position: int, wanted: BaseModel, scope: str = "") -> str:
@@ -33,13 +37,19 @@ def decode_cursor(cursor: str | None, wanted: BaseModel, scope: str = "") -> int
     if cursor is None:
         return None
     try:
-        data = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        encoded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        data = orjson.loads(base64.b64decode(encoded, altchars=b"-_", validate=True))
         position, fingerprint = data
     except (binascii.Error, ValueError, TypeError) as error:
         raise _broken() from error
-    if not isinstance(position, int) or fingerprint != _fingerprint(wanted, scope):
+    if not _is_position(position) or fingerprint != _fingerprint(wanted, scope):
         raise _broken()
     return position
+
+
+def _is_position(value: object) -> TypeGuard[int]:
+    # The exact type: true is an int too.
+    return type(value) is int and 0 <= value <= _MAX_POSITION
 
 
 def _broken() -> InvalidQueryError:

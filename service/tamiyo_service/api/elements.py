@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from typing import Final
 
-from tamiyo_leyline.api import MAX_BATCH_REPORTS, MAX_BODY_BYTES
+from tamiyo_leyline.api import MAX_BATCH_REPORTS, MAX_BODY_BYTES, BatchItem
 
 from tamiyo_service.errors import InvalidReportError
 
@@ -46,11 +47,15 @@ async def report_elements(body: bytes) -> list[bytes]:
     """The elements of ``{"reports": […]}``, each still to be parsed.
 
     Raises:
+        pydantic.ValidationError: if the body begins with a byte order mark.
         InvalidReportError: if the body is something else, or an element is too large to be a report, or there
             are more than `MAX_BATCH_REPORTS`.
     """
     opened = _OPENING.match(body)
     if opened is None:
+        if body.startswith((BOM_UTF8, BOM_UTF16_LE, BOM_UTF16_BE)):
+            # In Leyline's words.
+            BatchItem.model_validate_json(body)
         raise InvalidReportError(_NO_BATCH, field="reports")
     start, elements, turns = opened.end(), list[bytes](), Turns()
     if body[start : start + 1] != b"]":

@@ -18,7 +18,7 @@ from tamiyo_service.api.border import TOLD
 from tamiyo_service.api.errors import internal_problem, problem, problem_of, problem_response
 from tamiyo_service.errors import TamiyoError
 
-_METHODS: Final = ("GET", "PUT", "POST", "DELETE")
+_METHODS: Final = ("GET", "HEAD", "PUT", "POST", "DELETE")
 _CODE_OF_STATUS: Final = {
     404: ProblemCode.NOT_FOUND,
     405: ProblemCode.METHOD_NOT_ALLOWED,
@@ -49,17 +49,13 @@ async def _unreadable(_request: Request, error: Exception) -> Response:
 async def _invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     faults = error.errors()
-    place, name = faults[0]["loc"][:2] if len(faults[0]["loc"]) > 1 else (faults[0]["loc"][0], "")
-    code = ProblemCode.INVALID_RUN_ID if name == "run_id" and place == "path" else ProblemCode.INVALID_QUERY
-    return problem_response(problem_of(_validation_error(faults), code))
+    return problem_response(problem_of(_validation_error(faults), ProblemCode.INVALID_QUERY))
 
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = _CODE_OF_STATUS.get(error.status_code, ProblemCode.INVALID_REQUEST)
     headers = {"Allow": ", ".join(_allowed(request))} if code is ProblemCode.METHOD_NOT_ALLOWED else {}
-    if code is ProblemCode.NOT_FOUND and _is_split_run_id(request):
-        code = ProblemCode.INVALID_RUN_ID
     return problem_response(problem(code, _detail(code, request, headers)), headers)
 
 
@@ -83,19 +79,11 @@ def _detail(code: ProblemCode, request: Request, headers: dict[str, str]) -> str
     path = ascii(request.url.path)[1:-1]
     if code is ProblemCode.NOT_FOUND:
         return f"there is nothing at {path}; see /openapi.json"
-    if code is ProblemCode.INVALID_RUN_ID:
-        return "a run id has 1–128 letters, digits, dots, underscores, colons and hyphens, and no slash"
     if code is ProblemCode.METHOD_NOT_ALLOWED:
         return f"{path} does not take {request.method}; use {headers['Allow']}"
     if code is ProblemCode.PAYLOAD_TOO_LARGE:
         return "the body is too large; send less at a time"
     return "the body cannot be read; send well-formed JSON in UTF-8"
-
-
-def _is_split_run_id(request: Request) -> bool:
-    """Whether a path leads nowhere because a run id in it contains an escaped slash."""
-    raw_path: bytes = request.scope.get("raw_path", b"")
-    return raw_path.startswith(b"/runs/") and b"%2f" in raw_path.lower()
 
 
 def _validation_error(faults: Any) -> ValidationError:
@@ -105,7 +93,7 @@ def _validation_error(faults: Any) -> ValidationError:
     """
     details = [
         InitErrorDetails(
-            type=PydanticCustomError(fault["type"], fault["msg"].replace("{", "{{"), fault.get("ctx")),
+            type=PydanticCustomError(fault["type"], fault["msg"], fault.get("ctx")),
             loc=tuple(fault["loc"][1:]),
             input=fault.get("input"),
         )

@@ -12,12 +12,14 @@ from tamiyo_service.api.services import Wired
 router = APIRouter(tags=["health"])
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", responses=problems(body=False))
 async def healthz() -> Health:
     """Tell that the process lives."""
     return Health(status="ok", version=__version__, leyline=LEYLINE_VERSION)
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", responses=problems(body=False))
 async def readyz(services: Wired) -> Health:
     """Tell whether decisions can be made and stored now; 503 when they cannot."""

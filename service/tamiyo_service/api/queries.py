@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from datetime import timedelta
 from typing import Annotated, Final, Literal
 
-from fastapi import Depends, Query
+from fastapi import Depends, Query, Request
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from tamiyo_leyline import ActionKind, ActionLayout, RiskLevel, RunStatus
 from tamiyo_leyline.api import DEFAULT_PAGE, MAX_PAGE
@@ -18,6 +19,7 @@ from tamiyo_service.runs.engines import POLICY_NAMES
 from tamiyo_service.store.rows import DecisionFilter, RunFilter
 
 _GERMINATION: Final = re.compile(r"GERMINATE_[A-Z0-9_]{1,64}", re.ASCII)
+_REPEATABLE: Final = frozenset({"action", "label"})
 _KINDS: Final = tuple(kind.value for kind in ActionKind)
 
 
@@ -28,7 +30,8 @@ def _known_policy(name: str) -> str:
 
 
 def _key_and_value(label: str) -> str:
-    if ":" not in label.strip(":"):
+    key, colon, _ = label.partition(":")
+    if not key or not colon:
         raise ValueError("must be written key:value")
     return label
 
@@ -49,6 +52,18 @@ async def _refuse_parameters(_query: Annotated[NoQuery, Query()]) -> None:
 
 NO_PARAMETERS: Final = [Depends(_refuse_parameters)]
 """Dependencies of a route that takes no query parameters."""
+
+
+async def refuse_repetitions(request: Request) -> None:
+    """Return if no parameter is given twice that has one value.
+
+    Raises:
+        InvalidQueryError: if one is.
+    """
+    counts = Counter(name for name, _ in request.query_params.multi_items())
+    for name, count in counts.items():
+        if count > 1 and name not in _REPEATABLE:
+            raise InvalidQueryError("may be given once", field=name)
 
 
 class PageQuery(BaseModel):
@@ -86,8 +101,8 @@ class DecisionQuery(PageQuery):
         [],
         description="WAIT, GERMINATE (any), GERMINATE_<BLUEPRINT>, FOSSILIZE or CULL; repeated: any of them.",
     )
-    since_epoch: int | None = Field(None, ge=0, description="First epoch.")
-    until_epoch: int | None = Field(None, ge=0, description="Last epoch.")
+    since_epoch: int | None = Field(None, ge=0, le=MAX_COUNT, description="First epoch.")
+    until_epoch: int | None = Field(None, ge=0, le=MAX_COUNT, description="Last epoch.")
     policy: PolicyName | None = Field(None, description="Name of the policy that decided.")
     risk: Literal["GREEN", "YELLOW", "ORANGE", "RED", "CRITICAL"] | None = Field(
         None, description="Highest risk among the decision's commands."

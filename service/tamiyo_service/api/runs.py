@@ -24,6 +24,7 @@ from tamiyo_service.api.cursor import decode_cursor, encode_cursor
 from tamiyo_service.api.queries import NO_PARAMETERS, RunQuery
 from tamiyo_service.api.schemas import RunIdPath, problems
 from tamiyo_service.api.services import Wired
+from tamiyo_service.errors import UnknownCommandError
 
 router = APIRouter(tags=["trainers"])
 
@@ -117,7 +118,10 @@ async def report_outcome(
 ) -> OutcomeReply:
     """Tell what became of a command between two reports; it takes effect with the next one."""
     outcome = CommandOutcome(command_id=command_id, status=request.status, detail=request.detail)
-    return await services.lifecycle.outcome(run_id, outcome)
+    try:
+        return await services.lifecycle.outcome(run_id, outcome)
+    except UnknownCommandError as error:
+        raise UnknownCommandError(error.message, field="command_id") from error
 
 
 @router.post(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Final
 
 from fastapi import Path
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from tamiyo_leyline import DecisionReply, ProblemCode
 from tamiyo_leyline.api import MAX_BATCH_REPORTS, BatchItem
 from tamiyo_leyline.fields import RUN_ID_PATTERN, Request
@@ -15,9 +15,12 @@ from tamiyo_leyline.problem import PROBLEM_MEDIA_TYPE, STATUS_OF
 
 from tamiyo_service.errors import InvalidRunIdError
 
-RunIdPath = Annotated[str, Path(pattern=RUN_ID_PATTERN, description="Id of the run.")]
-
 _RUN_ID: Final = re.compile(RUN_ID_PATTERN)
+_DOT_SEGMENTS: Final = frozenset({".", ".."})
+"""No URL can address them: every client resolves them against the path."""
+_RUN_ID_RULE: Final = (
+    "a run id has 1–128 letters, digits, dots, underscores, colons and hyphens, no slash, and is not . or .."
+)
 _ANYWHERE: Final = (
     ProblemCode.INVALID_RUN_ID,
     ProblemCode.INVALID_QUERY,
@@ -58,11 +61,16 @@ def require_run_id(text: str) -> str:
     Raises:
         InvalidRunIdError: if it is none.
     """
-    if _RUN_ID.fullmatch(text) is None:
-        raise InvalidRunIdError(
-            "a run id has 1–128 letters, digits, dots, underscores, colons and hyphens", field="run_id"
-        )
+    if _RUN_ID.fullmatch(text) is None or text in _DOT_SEGMENTS:
+        raise InvalidRunIdError(_RUN_ID_RULE, field="run_id")
     return text
+
+
+RunIdPath = Annotated[
+    str,
+    AfterValidator(require_run_id),
+    Path(description="Id of the run.", json_schema_extra={"pattern": RUN_ID_PATTERN}),
+]
 
 
 def problems(*codes: ProblemCode, body: bool = True) -> dict[int | str, dict[str, Any]]:
