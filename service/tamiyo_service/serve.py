@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import ipaddress
+import os
 import signal
 import socket
 import sys
@@ -18,7 +19,8 @@ from tamiyo_leyline import __version__
 
 from tamiyo_service.app import create_app
 from tamiyo_service.logs import configure_logs
-from tamiyo_service.settings import Settings
+from tamiyo_service.settings import Settings, unknown_variables
+from tamiyo_service.store import prepare_database
 
 _SWITCH_SECONDS: Final = 0.0005
 """How long a thread may keep the interpreter when another wants it: the writer hands over often."""
@@ -65,10 +67,15 @@ def serve(settings: Settings | None = None) -> None:
     Raises:
         ExposedError: if it would listen beyond loopback without authentication.
         DatabaseUrlError: if the database URL cannot be used.
+        DatabaseUnusableError: if the database cannot be used.
     """
     settings = Settings() if settings is None else settings
     require_sheltered(settings)
     configure_logs(settings.log_level)
+    for name, meant in unknown_variables(os.environ).items():
+        _LOG.warning("unknown_setting", variable=name, did_you_mean=meant)
+    # Here and not only in the server's start, which tells its failures with a traceback.
+    prepare_database(settings.database_url)
     sys.setswitchinterval(_SWITCH_SECONDS)
     app = create_app(settings)
     server = _Server(_server_config(app, settings), app)

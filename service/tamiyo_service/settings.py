@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX: Final = "TAMIYO_"
+_OF_OTHERS: Final = frozenset({"TAMIYO_URL", "TAMIYO_IMAGE"})
+"""Variables that the client and the container files read."""
 
 
 class Settings(BaseSettings):
     """Everything an operator may choose; immutable."""
 
-    model_config = SettingsConfigDict(env_prefix="TAMIYO_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     database_url: str = Field(
         "sqlite:///tamiyo.db",
@@ -46,3 +52,20 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log entry written to standard error."
     )
+
+
+def unknown_variables(environment: Mapping[str, str]) -> dict[str, str | None]:
+    """Variables that look like settings and are none, each with the setting it may be meant for.
+
+    Args:
+        environment: variables by name; case makes no difference, as with settings.
+    """
+    known = [name.upper() for name in Settings.model_fields]
+    unknown: dict[str, str | None] = {}
+    for variable in sorted(environment):
+        name = variable.upper().removeprefix(PREFIX)
+        if not variable.upper().startswith(PREFIX) or name in known or PREFIX + name in _OF_OTHERS:
+            continue
+        meant = get_close_matches(name, known, 1)
+        unknown[variable] = PREFIX + meant[0] if meant else None
+    return unknown

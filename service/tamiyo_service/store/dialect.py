@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sqlite3
 from collections.abc import Sequence
 from functools import lru_cache
@@ -12,7 +13,7 @@ from typing import Any, Final, cast
 from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, insert, make_url
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
 READ_CONNECTIONS: Final = 4
@@ -30,8 +31,31 @@ _PRAGMAS: Final = (
 )
 
 
+_RIGHTS: Final = "make sure that the service may read and write the file and its folder"
+_FAULTS: Final = {
+    "SQLITE_NOTADB": ("that is no SQLite database", "name another file, or put a copy of yours in its place"),
+    "SQLITE_CORRUPT": ("the database is damaged", "put a copy of it in its place"),
+    "SQLITE_BUSY": ("another process keeps it locked", "end that process, or start again later"),
+    "SQLITE_FULL": ("the disk is full", "free some of it"),
+    "SQLITE_READONLY": ("it cannot be written", _RIGHTS),
+}
+
+
 class DatabaseUrlError(ValueError):
     """The database URL cannot be used; the message says what would be right."""
+
+
+class DatabaseUnusableError(Exception):
+    """The database cannot be used as it is; the message says what is wrong and what to do.
+
+    Args:
+        url: of the database.
+        what: is wrong with it.
+        remedy: what to do.
+    """
+
+    def __init__(self, url: URL, what: str, remedy: str) -> None:
+        super().__init__(f"{url}: {what}; {remedy}")
 
 
 class Database:
@@ -52,6 +76,40 @@ class Database:
         self.writer: Final = self._engine(connections=1)
         event.listen(self.writer, "begin", _begin_immediate)
         self.readers: Final = self._engine(connections=READ_CONNECTIONS)
+
+    def require_place(self) -> None:
+        """Return if the file is there, or may be made.
+
+        Raises:
+            DatabaseUnusableError: if it cannot be.
+            OSError: if the path cannot be looked at.
+        """
+        folder = self.path.absolute().parent
+        if self.path.is_dir():
+            raise DatabaseUnusableError(self.url, "that is a folder", "name a file in it, such as tamiyo.db")
+        if not folder.is_dir():
+            raise DatabaseUnusableError(
+                self.url, f"there is no folder {folder}", "create it, or name another"
+            )
+        # SQLite keeps its log beside the file.
+        for place in (folder, self.path):
+            if place.exists() and not os.access(place, os.W_OK):
+                raise DatabaseUnusableError(self.url, f"{place} cannot be written", _RIGHTS)
+
+    def untouched(self) -> Engine:
+        """An engine that only looks: it keeps no connection and leaves the file's settings as they are."""
+        arguments = {"timeout": self._patience}
+        return create_engine(self.url, connect_args=arguments, hide_parameters=True, poolclass=NullPool)
+
+    def unusable(self, error: SQLAlchemyError | OSError) -> DatabaseUnusableError:
+        """What an error on opening the database means."""
+        reason = error.orig if isinstance(error, DBAPIError) else error
+        # Extended names begin with the plain one: SQLITE_READONLY_DIRECTORY.
+        name = getattr(reason, "sqlite_errorname", "")
+        for start, (what, remedy) in _FAULTS.items():
+            if name.startswith(start):
+                return DatabaseUnusableError(self.url, f"{what} ({reason})", remedy)
+        return DatabaseUnusableError(self.url, f"it cannot be opened ({reason})", _RIGHTS)
 
     def dispose(self) -> None:
         """Close every connection."""

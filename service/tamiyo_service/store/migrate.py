@@ -2,12 +2,55 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine
+from typing import Final
+
+from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy.exc import SQLAlchemyError
+
+from tamiyo_service.store.dialect import Database, DatabaseUnusableError
+from tamiyo_service.store.schema import journal
+
+REVISION: Final = "0001"
+"""The schema this version works with: the latest migration."""
+_VERSION_TABLE: Final = "alembic_version"
+
+
+def prepare_database(url: str) -> None:
+    """Make a database ready for use: create it, or bring its schema up to date; quick if it is.
+
+    Args:
+        url: an SQLAlchemy URL.
+
+    Raises:
+        DatabaseUrlError: if the URL cannot be used.
+        DatabaseUnusableError: if the database cannot be used.
+    """
+    database = Database(url)
+    try:
+        prepare(database)
+    finally:
+        database.dispose()
+
+
+def prepare(database: Database) -> None:
+    """The same for a database at hand.
+
+    Raises:
+        DatabaseUnusableError: if it cannot be used.
+    """
+    try:
+        database.require_place()
+        with database.untouched().connect() as connection:
+            revision = _revision(connection, database)
+        if revision != REVISION:
+            _upgrade(database)
+    except (SQLAlchemyError, OSError) as error:
+        raise database.unusable(error) from error
 
 
 def upgrade(engine: Engine) -> None:
     """Apply every migration the database lacks, all in one transaction."""
-    # Alembic brings a templating engine along; only a start needs it.
+    # Alembic brings a templating engine along; only a new or older database needs it.
     from alembic import command
     from alembic.config import Config
 
@@ -15,3 +58,33 @@ def upgrade(engine: Engine) -> None:
         config = Config(attributes={"connection": connection})
         config.set_main_option("script_location", "tamiyo_service:migrations")
         command.upgrade(config, "head")
+
+
+def _upgrade(database: Database) -> None:
+    from alembic.util import CommandError
+
+    try:
+        upgrade(database.writer)
+    except CommandError as error:
+        raise DatabaseUnusableError(
+            database.url,
+            f"a newer Tamiyo has written it ({error})",
+            "use that version, or a copy from before",
+        ) from error
+
+
+def _revision(connection: Connection, database: Database) -> str | None:
+    """The revision of the schema; None for an empty database.
+
+    Raises:
+        DatabaseUnusableError: if the tables are somebody else's.
+    """
+    tables = set(inspect(connection).get_table_names())
+    if not tables:
+        return None
+    if not tables >= {_VERSION_TABLE, journal.name}:
+        some = ", ".join(sorted(tables)[:3])
+        what = f"it belongs to another program (its tables are {some}{' …' if len(tables) > 3 else ''})"
+        raise DatabaseUnusableError(database.url, what, "name another file")
+    revision: str | None = connection.exec_driver_sql(f"SELECT version_num FROM {_VERSION_TABLE}").scalar()
+    return revision

@@ -32,7 +32,11 @@ class Store(Protocol):
     """
 
     async def open(self) -> None:
-        """Make the store ready: bring its schema up to date, start its threads."""
+        """Make the store ready: bring its schema up to date, start its threads.
+
+        Raises:
+            DatabaseUnusableError: if what the store is kept in cannot be used.
+        """
 
     async def close(self) -> None:
         """Finish every accepted write, then release what `open` took."""

@@ -30,7 +30,7 @@ from tamiyo_service.store.dialect import (
     insert_if_absent,
     insert_rows,
 )
-from tamiyo_service.store.migrate import upgrade
+from tamiyo_service.store.migrate import prepare
 from tamiyo_service.store.protocol import Ended
 from tamiyo_service.store.rows import (
     ClientDecisionRow,
@@ -78,7 +78,7 @@ class SqlStore:
         self._connection: Connection | None = None
 
     async def open(self) -> None:
-        await asyncio.to_thread(self._prepare)
+        await asyncio.to_thread(prepare, self._database)
         self._checkpointer.start()
         self._writer.start()
 
@@ -167,12 +167,6 @@ class SqlStore:
     async def add_client_decisions(self, rows: Sequence[ClientDecisionRow]) -> int:
         recorded: int = await self._do(lambda connection: _record(connection, rows))
         return recorded
-
-    def _prepare(self) -> None:
-        try:
-            upgrade(self._database.writer)
-        except SQLAlchemyError as error:
-            raise StoreUnavailableError(f"cannot open {self._database.url}: {error}") from error
 
     def _release(self) -> None:
         self._checkpointer.close()

@@ -1,0 +1,47 @@
+"""Settings that nobody reads are told of."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tamiyo_service import Settings
+from tamiyo_service.settings import unknown_variables
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("TAMIYO_PRT", "TAMIYO_PORT"),
+        ("TAMIYO_DATABSE_URL", "TAMIYO_DATABASE_URL"),
+        ("tamiyo_cached_run", "TAMIYO_CACHED_RUNS"),
+        ("TAMIYO_XYZZY", None),
+    ],
+)
+def test_a_misspelt_setting_is_told_of_with_the_closest_one(variable: str, meant: str | None) -> None:
+    assert unknown_variables({variable: "9"}) == {variable: meant}
+
+
+def test_settings_and_the_variables_of_others_are_known() -> None:
+    known = {f"TAMIYO_{name.upper()}": "1" for name in Settings.model_fields}
+    others = {"TAMIYO_URL": "", "TAMIYO_IMAGE": "", "tamiyo_port": "1", "PATH": "", "MY_TAMIYO_PRT": ""}
+    assert unknown_variables(known | others) == {}
+
+
+def test_a_misspelt_setting_is_in_the_log_of_the_start(tmp_path: Path) -> None:
+    program = "from tamiyo_service import Settings, serve\n"
+    program += f"serve(Settings(database_url='sqlite:///{tmp_path}'))  # a folder: it ends at once"
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"TAMIYO_PRT": "9"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    entry = json.loads(ended.stderr.splitlines()[0])
+    assert (entry["event"], entry["level"]) == ("unknown_setting", "warning")
+    assert (entry["variable"], entry["did_you_mean"]) == ("TAMIYO_PRT", "TAMIYO_PORT")
