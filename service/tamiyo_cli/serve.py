@@ -17,7 +17,7 @@ def serve_until_stopped(*, host: str | None, port: int | None, database_url: str
     """
     from tamiyo_service.serve import ExposedError, serve
     from tamiyo_service.settings import Settings
-    from tamiyo_service.store.dialect import DatabaseUrlError
+    from tamiyo_service.store.dialect import DatabaseUnusableError, DatabaseUrlError
 
     options: dict[str, Any] = {"host": host, "port": port, "database_url": database_url}
     try:
@@ -26,6 +26,6 @@ def serve_until_stopped(*, host: str | None, port: int | None, database_url: str
         for fault in field_errors(error):
             typer.echo(f"tamiyo serve: {fault.field}: {fault.message}", err=True)
         raise typer.Exit(2) from error
-    except (ExposedError, DatabaseUrlError) as error:
+    except (ExposedError, DatabaseUrlError, DatabaseUnusableError) as error:
         typer.echo(f"tamiyo serve: {error}", err=True)
         raise typer.Exit(2) from error

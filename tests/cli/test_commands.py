@@ -125,6 +125,15 @@ def test_serve_refuses_to_listen_beyond_loopback() -> None:
     assert "TAMIYO_AUTH" in output
 
 
+def test_serve_says_in_one_line_why_a_database_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "notes.db").write_text("these are notes, no database " * 50)
+    code, output = invoke("serve", "--database-url", f"sqlite:///{tmp_path / 'notes.db'}")
+
+    assert code == 2
+    assert "notes.db" in output
+    assert "Traceback" not in output
+
+
 def test_demo_names_the_data_sets_there_are() -> None:
     code, output = invoke("demo", "--dataset", "imagenet")
 
