@@ -57,7 +57,7 @@ def create_app(
         strict_content_type=False,
     )
     app.state.services = services
-    app.border = Border(app.behind_border, services.gate, endpoint)
+    app.border = Border(app.behind_border, services.gate, endpoint, settings.body_seconds)
     install(app)
     app.router.routes.insert(0, endpoint.route())
     for module in (runs, batch, decisions, operators, health):

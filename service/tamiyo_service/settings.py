@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     stall_seconds: Annotated[float, Field(gt=0)] = Field(
         5.0, description="How long a write may take before /readyz answers 503."
     )
+    body_seconds: Annotated[float, Field(gt=0)] = Field(
+        30.0, description="How long the body of a request may take to arrive; then it gets 503 overloaded."
+    )
     shutdown_seconds: Annotated[int, Field(ge=1)] = Field(
         5, description="How long a stopping service waits for requests it has accepted."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Final
 from urllib.parse import unquote
@@ -12,6 +13,7 @@ from tamiyo_leyline import LEYLINE_VERSION
 from tamiyo_leyline.api import LEYLINE_HEADER, MAX_BATCH_BYTES, MAX_BODY_BYTES
 from tamiyo_leyline.problem import ProblemCode
 
+from tamiyo_service.api.arrival import Arrival
 from tamiyo_service.api.errors import internal_problem, problem_of, problem_response
 from tamiyo_service.api.schemas import require_run_id
 from tamiyo_service.errors import (
@@ -29,6 +31,7 @@ TOLD: Final = "tamiyo.told"
 _ALWAYS_OPEN: Final = frozenset({"/healthz", "/readyz"})
 _HEADER_NAME: Final = LEYLINE_HEADER.lower().encode()
 _HEADER: Final = (_HEADER_NAME, LEYLINE_VERSION.encode())
+_CLOSE: Final = (b"connection", b"close")
 _MAJOR: Final = LEYLINE_VERSION.split(".")[0].encode()
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
@@ -53,12 +56,14 @@ class Border:
         app: what lies behind the border.
         gate: whether new work is taken.
         reports: answers ``POST /runs/{run_id}/epoch``.
+        body_seconds: how long a request's body may take to arrive.
     """
 
-    def __init__(self, app: ASGIApp, gate: Gate, reports: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, gate: Gate, reports: ASGIApp, body_seconds: float) -> None:
         self._app = app
         self._gate = gate
         self._reports = reports
+        self._body_seconds = body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or refuse it."""
@@ -66,22 +71,33 @@ class Border:
             await self._app(scope, receive, send)
             return
         started = False
+        arrival = Arrival(receive, self._body_seconds)
 
         async def send_marked(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
                 message["headers"].append(_HEADER)
+                if arrival.late:
+                    message["headers"].append(_CLOSE)
             await send(message)
 
         try:
             if b"%" in scope.get("raw_path", b""):
                 _keep_escaped_slashes(scope)
-            admitted = self._admit(scope, receive)
+            admitted = self._admit(scope, arrival)
             app = self._reports if _is_report(scope) else self._app
             await app(scope, admitted, send_marked)
         except TamiyoError as error:
             response = problem_response(problem_of(error, ProblemCode.INVALID_REQUEST))
+            await response(scope, receive, send_marked)
+        except asyncio.CancelledError:
+            # A stopping server ends so what has not come to an end in time.
+            task = asyncio.current_task()
+            if started or not self._gate.stopping or task is None:
+                raise
+            task.uncancel()
+            response = problem_response(problem_of(_stopping(), ProblemCode.INVALID_REQUEST))
             await response(scope, receive, send_marked)
         except HTTPException:
             # Only the limit on bodies raises it this far out.
@@ -100,7 +116,7 @@ class Border:
             TamiyoError: if the request is refused before its body is looked at.
         """
         if self._gate.stopping and scope["path"] not in _ALWAYS_OPEN:
-            raise ShuttingDownError("the service is stopping; send the request again, it is about to be back")
+            raise _stopping()
         length = content_type = encoding = None
         for name, value in scope["headers"]:
             if name == b"content-length":
@@ -123,6 +139,10 @@ class Border:
         if int(length) > limit:
             raise _too_large(limit)
         return receive
+
+
+def _stopping() -> ShuttingDownError:
+    return ShuttingDownError("the service is stopping; send the request again, it is about to be back")
 
 
 def _limit(scope: Scope) -> int:
