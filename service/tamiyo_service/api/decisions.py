@@ -42,7 +42,9 @@ async def list_run_decisions(
 
 @router.get(
     "/runs/{run_id}/decisions/{epoch}",
-    responses=problems(ProblemCode.RUN_NOT_FOUND, ProblemCode.DECISION_NOT_FOUND, body=False),
+    responses=problems(
+        ProblemCode.RUN_NOT_FOUND, ProblemCode.DECISION_NOT_FOUND, ProblemCode.MODEL_REJECTED, body=False
+    ),
 )
 async def show_decision(
     run_id: RunIdPath, epoch: EpochPath, query: Annotated[AttemptQuery, Query()], services: Wired

@@ -81,6 +81,7 @@ class EpochEndpoint:
                 ProblemCode.STALE_EPOCH,
                 ProblemCode.ATTEMPT_CONFLICT,
                 ProblemCode.RUN_COMPLETED,
+                ProblemCode.MODEL_REJECTED,
                 ProblemCode.INVALID_REPORT,
                 ProblemCode.UNKNOWN_BLUEPRINT,
                 ProblemCode.UNKNOWN_COMMAND,

@@ -128,7 +128,7 @@ async def report_outcome(
     "/runs/{run_id}/client-decisions",
     dependencies=NO_PARAMETERS,
     openapi_extra=CLIENT_DECISIONS.documented(),
-    responses=problems(ProblemCode.RUN_NOT_FOUND),
+    responses=problems(ProblemCode.RUN_NOT_FOUND, ProblemCode.ATTEMPT_CONFLICT),
 )
 async def record_client_decisions(
     run_id: RunIdPath, decisions: ClientDecisionsBody, services: Wired
