@@ -13,7 +13,7 @@ from tamiyo_leyline import LEYLINE_VERSION
 from tamiyo_leyline.api import LEYLINE_HEADER, MAX_BATCH_BYTES, MAX_BODY_BYTES
 from tamiyo_leyline.problem import ProblemCode
 
-from tamiyo_service.api.arrival import Arrival
+from tamiyo_service.api.arrival import Arrival, Arrivals
 from tamiyo_service.api.errors import internal_problem, problem_of, problem_response
 from tamiyo_service.api.schemas import require_run_id
 from tamiyo_service.errors import (
@@ -63,7 +63,7 @@ class Border:
         self._app = app
         self._gate = gate
         self._reports = reports
-        self._body_seconds = body_seconds
+        self._arrivals = Arrivals(body_seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or refuse it."""
@@ -71,7 +71,7 @@ class Border:
             await self._app(scope, receive, send)
             return
         started = False
-        arrival = Arrival(receive, self._body_seconds)
+        arrival = Arrival(receive, self._arrivals)
 
         async def send_marked(message: Message) -> None:
             nonlocal started
