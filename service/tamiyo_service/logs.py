@@ -25,9 +25,10 @@ def configure_logs(level: str) -> None:
         structlog.processors.format_exc_info,
     ]
     structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer()],
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # The standard library's handlers contain a broken stream: a lost log must not stop the writer.
+        logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -40,6 +41,8 @@ def configure_logs(level: str) -> None:
             ],
         )
     )
+    # With standard error gone there is nowhere to tell that an entry could not be written.
+    logging.raiseExceptions = False
     logging.basicConfig(level=threshold, handlers=[handler], force=True)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
