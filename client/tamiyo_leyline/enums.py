@@ -49,18 +49,6 @@ class SeedStage(IntEnum):
         return target == self or target in LEGAL_TRANSITIONS[self]
 
 
-LIVE_STAGES: Final = frozenset(
-    {
-        SeedStage.GERMINATED,
-        SeedStage.TRAINING,
-        SeedStage.BLENDING,
-        SeedStage.SHADOWING,
-        SeedStage.PROBATIONARY,
-    }
-)
-FAILED_STAGES: Final = frozenset({SeedStage.CULLED, SeedStage.EMBARGOED, SeedStage.RESETTING})
-FORWARD_STAGES: Final = frozenset(SeedStage(value) for value in range(3, 8))
-
 LEGAL_TRANSITIONS: Final[dict[SeedStage, frozenset[SeedStage]]] = {
     SeedStage.UNKNOWN: frozenset({SeedStage.DORMANT}),
     SeedStage.DORMANT: frozenset({SeedStage.GERMINATED}),
