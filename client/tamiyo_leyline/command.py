@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from pydantic import Field
 
 from tamiyo_leyline.enums import ActionKind, CommandType, RiskLevel, SeedStage
-from tamiyo_leyline.fields import Answer, Number, Probability, Reason, RiskName, StageName, Timestamp
+from tamiyo_leyline.fields import (
+    MAX_REASON,
+    Answer,
+    Number,
+    Probability,
+    Reason,
+    RiskName,
+    StageName,
+    Timestamp,
+)
 
 
 class AdaptationCommand(Answer):
@@ -83,17 +92,23 @@ def command_for(
     """
     shape = COMMAND_SHAPES[kind]
     seed_id, slot_id, stage = seed or (None, None, None)
-    return AdaptationCommand(
-        command_id=command_id,
-        issued_at=issued_at,
-        command_type=shape.command_type,
-        target_seed_id=seed_id,
-        target_slot_id=slot_id,
-        blueprint_id=blueprint_id,
-        target_stage=shape.target_stage,
-        reason=reason,
-        confidence=confidence,
-        risk_level=shape.risk_level if risk_level is None else risk_level,
-        expected_stage=stage,
-        expires_after_epoch=epoch + COMMAND_LIFETIME_EPOCHS,
-    )
+    values = {
+        "command_id": command_id,
+        "issued_at": issued_at,
+        "command_type": shape.command_type,
+        "target_seed_id": seed_id,
+        "target_slot_id": slot_id,
+        "blueprint_id": blueprint_id,
+        "target_stage": shape.target_stage,
+        "alpha_value": None,
+        "learning_rate": None,
+        "reason": reason,
+        "confidence": confidence,
+        "risk_level": shape.risk_level if risk_level is None else risk_level,
+        "annotations": {},
+        "expected_stage": stage,
+        "expires_after_epoch": epoch + COMMAND_LIFETIME_EPOCHS,
+    }
+    if 0.0 <= confidence <= 1.0 and 0 < len(reason) <= MAX_REASON and issued_at.tzinfo is UTC:
+        return AdaptationCommand.assembled(values)
+    return AdaptationCommand.model_validate(values)

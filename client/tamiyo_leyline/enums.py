@@ -175,10 +175,12 @@ def member_of(enumeration: type[NamedValue], value: object) -> NamedValue:
     Raises:
         ValueError: if it names none; the message lists the valid names.
     """
+    if isinstance(value, str):
+        named = enumeration.__members__.get(value)
+        if named is not None:
+            return named
     if isinstance(value, enumeration):
         return value
-    if isinstance(value, str) and value in enumeration.__members__:
-        return enumeration[value]
     if isinstance(value, int) and not isinstance(value, bool) and value in enumeration._value2member_map_:
         return enumeration(value)
     raise ValueError(f"must be one of {', '.join(enumeration.__members__)}")

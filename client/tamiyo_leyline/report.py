@@ -32,10 +32,10 @@ from tamiyo_leyline.fields import (
 IMPROVEMENT_TOLERANCE: Final = 1e-6
 """How far a reported improvement may stray from the accuracies it is made of, in percentage points."""
 
-_IMPROVEMENTS: Final = {
-    "total_improvement": "initial_val_accuracy",
-    "improvement_since_stage_start": "accuracy_at_stage_start",
-}
+_IMPROVEMENTS: Final = (
+    ("total_improvement", "initial_val_accuracy"),
+    ("improvement_since_stage_start", "accuracy_at_stage_start"),
+)
 """Each improvement is current_val_accuracy minus this accuracy."""
 
 
@@ -73,24 +73,29 @@ class SeedMetrics(Request):
 
     @model_validator(mode="after")
     def _improvements_agree(self) -> SeedMetrics:
-        for improvement, reference in _IMPROVEMENTS.items():
-            self._derive(improvement, getattr(self, reference))
+        # The instance is still under construction here: nobody has seen it without the derived values.
+        values = self.__dict__
+        current = values["current_val_accuracy"]
+        if current is None:
+            return self
+        for improvement, reference in _IMPROVEMENTS:
+            start = values[reference]
+            if start is None:
+                continue
+            if values[improvement] is None:
+                values[improvement] = current - start
+            else:
+                _require_agreement(improvement, values[improvement], current - start)
         return self
 
-    def _derive(self, field: str, reference: float | None) -> None:
-        if reference is None or self.current_val_accuracy is None:
-            return
-        derived = self.current_val_accuracy - reference
-        reported = getattr(self, field)
-        if reported is None:
-            # The instance is still under construction here: nobody has seen it without the value.
-            object.__setattr__(self, field, derived)
-        elif abs(reported - derived) > IMPROVEMENT_TOLERANCE:
-            raise fault(
-                "contradictory_improvement",
-                field,
-                f"is {reported}, but the accuracies say {derived}; leave it out to have it derived",
-            )
+
+def _require_agreement(field: str, reported: float, derived: float) -> None:
+    if abs(reported - derived) > IMPROVEMENT_TOLERANCE:
+        raise fault(
+            "contradictory_improvement",
+            field,
+            f"is {reported}, but the accuracies say {derived}; leave it out to have it derived",
+        )
 
 
 class SeedTelemetry(Request):
@@ -184,6 +189,9 @@ _SEED_ACCURACIES: Final = (
 )
 
 
+_IMPROVED: Final = tuple(improvement for improvement, _ in _IMPROVEMENTS)
+
+
 def _in_percent(schema: BaseModel, fields: tuple[str, ...]) -> dict[str, float]:
     values = {field: getattr(schema, field) for field in fields}
     return {field: value * 100.0 for field, value in values.items() if value is not None}
@@ -192,7 +200,7 @@ def _in_percent(schema: BaseModel, fields: tuple[str, ...]) -> dict[str, float]:
 def _seed_in_percent(seed: SeedStateReport) -> SeedStateReport:
     if seed.metrics is None:
         return seed
-    scaled = _in_percent(seed.metrics, (*_SEED_ACCURACIES, *_IMPROVEMENTS))
+    scaled = _in_percent(seed.metrics, (*_SEED_ACCURACIES, *_IMPROVED))
     return seed.model_copy(update={"metrics": seed.metrics.model_copy(update=scaled | _derived(scaled))})
 
 
@@ -201,7 +209,7 @@ def _derived(accuracies: dict[str, float]) -> dict[str, float]:
     current = accuracies.get("current_val_accuracy")
     return {
         improvement: current - accuracies[reference]
-        for improvement, reference in _IMPROVEMENTS.items()
+        for improvement, reference in _IMPROVEMENTS
         if current is not None and reference in accuracies
     }
 
@@ -212,7 +220,7 @@ def _require_fractions(report: EpochReport) -> None:
         if seed.metrics is not None:
             place = ("seeds", index, "metrics")
             faults += _beyond_one(seed.metrics, _SEED_ACCURACIES, _NO_FRACTION, place)
-            faults += _beyond_one(seed.metrics, _IMPROVEMENTS, _NO_DIFFERENCE, place)
+            faults += _beyond_one(seed.metrics, _IMPROVED, _NO_DIFFERENCE, place)
     if faults:
         raise ValidationError.from_exception_data("EpochReport", faults)
 

@@ -34,7 +34,7 @@ class Topology(Request):
             raise fault("duplicate", "blueprints", f"repeat the name {duplicates}, which must be unique")
         return self
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The blueprints' names, in action order."""
         return tuple(blueprint.name for blueprint in self.blueprints)

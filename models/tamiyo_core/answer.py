@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
 
 from tamiyo_leyline import ActionKind, AdaptationCommand, command_for
+from tamiyo_leyline.fields import MAX_REASON
 
 from tamiyo_core.identity import command_id
 from tamiyo_core.policy import Decision, DecisionContext
 from tamiyo_core.state import Failure
-
-_LONGEST_REASON: Final = 8000
 
 
 def observed_only(context: DecisionContext) -> Decision:
@@ -99,7 +97,7 @@ def to_command(decision: Decision, command: str, now: datetime, epoch: int) -> A
         command_id=command,
         issued_at=now,
         epoch=epoch,
-        reason=reason if len(reason) <= _LONGEST_REASON else reason[: _LONGEST_REASON - 1] + "…",
+        reason=reason if len(reason) <= MAX_REASON else reason[: MAX_REASON - 1] + "…",
         confidence=decision.confidence,
         seed=None if seed is None else (seed.seed_id, seed.slot_id, seed.stage),
         blueprint_id=decision.blueprint_id,

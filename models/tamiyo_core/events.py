@@ -34,18 +34,18 @@ def training_events(
     """
     epoch, plateau = metrics.epoch, metrics.plateau_epochs
     accuracy = "not measured" if metrics.val_accuracy is None else f"{metrics.val_accuracy:.2f} %"
-    events = [_plain(TelemetryEventType.EPOCH_COMPLETED, epoch, f"validation accuracy {accuracy}")]
+    events = [_event(TelemetryEventType.EPOCH_COMPLETED, epoch, f"validation accuracy {accuracy}")]
     if metrics.diverged:
-        events.append(_plain(TelemetryEventType.DIVERGENCE_DETECTED, epoch, "a loss is not finite"))
+        events.append(_event(TelemetryEventType.DIVERGENCE_DETECTED, epoch, "a loss is not finite"))
     if before.plateau_epochs < plateau == plateau_alarm:
         message = f"no improvement in {plateau} measured reports"
-        events.append(_plain(TelemetryEventType.PLATEAU_DETECTED, epoch, message))
+        events.append(_event(TelemetryEventType.PLATEAU_DETECTED, epoch, message))
     if before.plateau_epochs > 0 == plateau and not surgery:
         message = f"improving again: {metrics.smoothed_accuracy_delta:+.2f}"
-        events.append(_plain(TelemetryEventType.IMPROVEMENT_DETECTED, epoch, message))
+        events.append(_event(TelemetryEventType.IMPROVEMENT_DETECTED, epoch, message))
     if metrics.accuracy_delta < -DEGRADATION_POINTS:
         message = f"validation accuracy changed by {metrics.accuracy_delta:+.2f} points"
-        events.append(_plain(TelemetryEventType.PERFORMANCE_DEGRADATION, epoch, message))
+        events.append(_event(TelemetryEventType.PERFORMANCE_DEGRADATION, epoch, message))
     return events
 
 
@@ -113,36 +113,47 @@ def _stage_words(move: SeedMove) -> str:
 
 
 def _of_lost_seed(epoch: int, track: SeedTrack, kept: bool) -> TelemetryEvent:
-    return TelemetryEvent(
-        type=TelemetryEventType.SEED_FOSSILIZED if kept else TelemetryEventType.SEED_CULLED,
-        epoch=epoch,
-        message=f"{track.blueprint_id} is gone",
-        seed_id=track.seed_id,
-        slot_id=track.slot_id,
-    )
+    kind = TelemetryEventType.SEED_FOSSILIZED if kept else TelemetryEventType.SEED_CULLED
+    return _event(kind, epoch, f"{track.blueprint_id} is gone", track.seed_id, track.slot_id)
 
 
 def _of_transition(epoch: int, transition: Transition) -> TelemetryEvent:
     executed = transition.status is CommandStatus.EXECUTED
     kind = TelemetryEventType.COMMAND_EXECUTED if executed else TelemetryEventType.COMMAND_FAILED
-    message = f"{transition.status}: {transition.detail}" if transition.detail else transition.status
-    return TelemetryEvent(type=kind, epoch=epoch, message=message, command_id=transition.command_id)
+    message = f"{transition.status}: {transition.detail}" if transition.detail else str(transition.status)
+    return _event(kind, epoch, message, command_id=transition.command_id)
 
 
 def _of_command(epoch: int, command: AdaptationCommand) -> TelemetryEvent:
-    return TelemetryEvent(
-        type=TelemetryEventType.COMMAND_ISSUED,
-        epoch=epoch,
-        message=f"{command.command_type}: {command.reason}",
-        seed_id=command.target_seed_id,
-        slot_id=command.target_slot_id,
-        command_id=command.command_id,
+    return _event(
+        TelemetryEventType.COMMAND_ISSUED,
+        epoch,
+        f"{command.command_type}: {command.reason}",
+        command.target_seed_id,
+        command.target_slot_id,
+        command.command_id,
     )
 
 
 def _of_seed(kind: TelemetryEventType, epoch: int, seed: SeedStateReport, message: str) -> TelemetryEvent:
-    return TelemetryEvent(type=kind, epoch=epoch, message=message, seed_id=seed.seed_id, slot_id=seed.slot_id)
+    return _event(kind, epoch, message, seed.seed_id, seed.slot_id)
 
 
-def _plain(kind: TelemetryEventType, epoch: int, message: str) -> TelemetryEvent:
-    return TelemetryEvent(type=kind, epoch=epoch, message=message)
+def _event(
+    kind: TelemetryEventType,
+    epoch: int,
+    message: str,
+    seed_id: str | None = None,
+    slot_id: str | None = None,
+    command_id: str | None = None,
+) -> TelemetryEvent:
+    return TelemetryEvent.assembled(
+        {
+            "type": kind,
+            "epoch": epoch,
+            "message": message,
+            "seed_id": seed_id,
+            "slot_id": slot_id,
+            "command_id": command_id,
+        }
+    )

@@ -151,10 +151,10 @@ def _require_open(session: Session) -> None:
 
 def _require_blueprints(report: EpochReport, engine: Engine) -> None:
     topology = engine.config.topology
+    names = topology.names
     for number, seed in enumerate(report.seeds):
-        if seed.blueprint_id not in topology.names:
+        if seed.blueprint_id not in names:
             raise UnknownBlueprintError(
-                f"unknown blueprint {seed.blueprint_id!r}; topology {topology.name} has "
-                f"{', '.join(topology.names)}",
+                f"unknown blueprint {seed.blueprint_id!r}; topology {topology.name} has {', '.join(names)}",
                 field=f"seeds.{number}.blueprint_id",
             )
