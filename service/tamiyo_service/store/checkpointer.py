@@ -13,7 +13,8 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from tamiyo_service.store.dialect import Database, checkpoint
+from tamiyo_service.store.database import Database
+from tamiyo_service.store.sqlite import SqliteDatabase, checkpoint
 
 ENTRIES_BETWEEN: Final = 1_000
 """At about 16 KiB of log for each entry, some 16 MiB."""
@@ -33,7 +34,11 @@ class Checkpointer:
     """
 
     def __init__(
-        self, database: Database, *, entries_between: int = ENTRIES_BETWEEN, long_log: int = LONG_LOG_PAGES
+        self,
+        database: SqliteDatabase,
+        *,
+        entries_between: int = ENTRIES_BETWEEN,
+        long_log: int = LONG_LOG_PAGES,
     ) -> None:
         self._database = database
         self._entries_between = entries_between
@@ -58,6 +63,14 @@ class Checkpointer:
             self._long.clear()
             self._copy(connection)
 
+    def changed(self, entries: int) -> None:
+        """Tell of entries that a transaction deleted; from any thread."""
+        # Deleting a row touches about as many pages as writing it. A lost update only delays a copy.
+        self._written += entries
+        if self._written >= self._entries_between:
+            self._written = 0
+            self._due.set()
+
     def close(self) -> None:
         """Stop the thread."""
         self._stopping = True
@@ -81,3 +94,8 @@ class Checkpointer:
             return
         if connection is None and pages >= self._long_log:
             self._long.set()
+
+
+def checkpointer_of(database: Database) -> Checkpointer | None:
+    """A checkpointer, if the database leaves its log to its users."""
+    return Checkpointer(database) if isinstance(database, SqliteDatabase) else None

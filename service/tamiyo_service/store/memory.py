@@ -6,10 +6,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from tamiyo_leyline import RunStatus
 
 from tamiyo_service.errors import VersionConflictError
+from tamiyo_service.store.expired import Belonging, Cutoffs, Expired, ExpiredPage, Retired
 from tamiyo_service.store.protocol import Ended
 from tamiyo_service.store.rows import (
     ClientDecisionRow,
@@ -29,6 +31,15 @@ from tamiyo_service.store.rows import (
 )
 
 
+class _Retired(NamedTuple):
+    """A run on its way out."""
+
+    run: RunRow
+    at: int
+    to_archive: bool
+    belongings: dict[type[Any], list[Any]]
+
+
 class MemoryStore:
     """Keeps runs in dictionaries. See `Store` for the methods."""
 
@@ -39,6 +50,7 @@ class MemoryStore:
         self._journal: list[Entry] = []
         self._outcomes: dict[DecisionKey, tuple[OutcomeRow, ...]] = {}
         self._client_decisions: dict[DecisionKey, ClientDecisionRow] = {}
+        self._retired: dict[int, _Retired] = {}
         self._created = 0
 
     async def open(self) -> None:
@@ -152,6 +164,44 @@ class MemoryStore:
             self._client_decisions.setdefault(DecisionKey(row.run_pk, row.attempt, row.epoch), row)
         return len(self._client_decisions) - known
 
+    async def expired(self, cutoffs: Cutoffs, after: int, limit: int) -> ExpiredPage:
+        known = sorted((*self._runs.values(), *(gone.run for gone in self._retired.values())))
+        window = [run for run in known if run.run_pk > after][:limit]
+        looked = [self._looked_at(run) for run in window if run.run_pk not in self._retired]
+        due = tuple(found for found in looked if _is_due(cutoffs, found))
+        return ExpiredPage(due, window[-1].run_pk if window else None)
+
+    async def retire(self, runs: Sequence[Expired], at: int, *, to_archive: bool) -> list[Expired]:
+        as_seen = [found for found in runs if self._is_as_seen(found)]
+        for found in as_seen:
+            run = found.run
+            self._retired[run.run_pk] = _Retired(run, at, to_archive, self._all_belongings(run.run_pk))
+            await self.delete_run(run.run_pk)
+        return as_seen
+
+    async def retired(self, before: int, limit: int) -> list[Retired]:
+        found = (Retired(gone.run, gone.to_archive) for gone in self._retired.values() if gone.at < before)
+        return sorted(found)[:limit]
+
+    async def erase(self, run_pk: int, rows: int) -> int:
+        gone = self._retired.get(run_pk)
+        if gone is None:
+            return 0
+        kind = next((kind for kind, kept in gone.belongings.items() if kept), None)
+        if kind is None:
+            del self._retired[run_pk]
+            return 1
+        erased = len(gone.belongings[kind][:rows])
+        del gone.belongings[kind][:rows]
+        return erased
+
+    async def belongings(
+        self, kind: type[Belonging], run_pk: int, after: int, limit: int
+    ) -> list[tuple[int, Belonging]]:
+        gone = self._retired.get(run_pk)
+        rows = (self._all_belongings(run_pk) if gone is None else gone.belongings)[kind]
+        return [(position, row) for position, row in enumerate(rows, 1) if position > after][:limit]
+
     def _append(self, write: Write) -> None:
         for entry in write.entries:
             if self._taken(entry):
@@ -164,6 +214,25 @@ class MemoryStore:
             self._outcomes[key] = (*self._outcomes.get(key, ()), outcome)
         if write.status is not None:
             self._set_status(write.status.run_pk, write.status.status, write.status.result)
+
+    def _looked_at(self, run: RunRow) -> Expired:
+        entries = self._of(run.run_pk)
+        told = [row for row in self._client_decisions.values() if row.run_pk == run.run_pk]
+        moments = (run.created_at, *(entry.at for entry in entries[-1:]), *(row.at for row in told))
+        return Expired(run, entries[-1].seq if entries else 0, len(told), max(moments))
+
+    def _is_as_seen(self, found: Expired) -> bool:
+        run = self._runs.get(found.run.run_id)
+        return run is not None and self._looked_at(run) == found
+
+    def _all_belongings(self, run_pk: int) -> dict[type[Any], list[Any]]:
+        outcomes = (rows for key, rows in self._outcomes.items() if key.run_pk == run_pk)
+        told = (row for row in self._client_decisions.values() if row.run_pk == run_pk)
+        return {
+            Entry: list(self._of(run_pk)),
+            OutcomeRow: [row for rows in outcomes for row in rows],
+            ClientDecisionRow: list(told),
+        }
 
     def _taken(self, entry: Entry) -> bool:
         entries = self._entries.get(entry.run_pk)
@@ -202,6 +271,12 @@ class MemoryStore:
             and (wanted.silent_since is None or last_sign <= wanted.silent_since)
             and (wanted.before is None or row.run_pk < wanted.before)
         )
+
+
+def _is_due(cutoffs: Cutoffs, found: Expired) -> bool:
+    completed = found.run.status is RunStatus.COMPLETED
+    moment = cutoffs.completed if completed else cutoffs.silent
+    return moment is not None and found.last_at <= moment
 
 
 def _wants(wanted: DecisionFilter, entry: Entry) -> bool:

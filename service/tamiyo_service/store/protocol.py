@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from tamiyo_service.errors import TamiyoError
+from tamiyo_service.store.expired import Belonging, Cutoffs, Expired, ExpiredPage, Retired
 from tamiyo_service.store.rows import (
     ClientDecisionRow,
     DecisionFilter,
@@ -106,3 +107,31 @@ class Store(Protocol):
 
     async def add_client_decisions(self, rows: Sequence[ClientDecisionRow]) -> int:
         """Record what is new; the number of rows that were."""
+
+    async def expired(self, cutoffs: Cutoffs, after: int, limit: int) -> ExpiredPage:
+        """The expired ones among the `limit` runs that come after run `after`, 0 before the first."""
+
+    async def retire(self, runs: Sequence[Expired], at: int, *, to_archive: bool) -> list[Expired]:
+        """Take those runs out that nothing has reached since they were looked at.
+
+        Nobody finds a retired run any more, and an entry for it is refused with `VersionConflictError`.
+
+        Args:
+            runs: as `expired` found them.
+            at: the present moment.
+            to_archive: whether they are to be archived before they are erased.
+
+        Returns:
+            Those it took out.
+        """
+
+    async def retired(self, before: int, limit: int) -> list[Retired]:
+        """Runs that were retired before a moment and are not yet erased."""
+
+    async def erase(self, run_pk: int, rows: int) -> int:
+        """Delete at most a little more than `rows` rows of a retired run; how many, 0: it is gone."""
+
+    async def belongings(
+        self, kind: type[Belonging], run_pk: int, after: int, limit: int
+    ) -> list[tuple[int, Belonging]]:
+        """Rows of a run with their positions, in order: those after position `after`, 0 before the first."""

@@ -19,6 +19,8 @@ class InputKind(StrEnum):
     RELEASE = "release"
     REWIND = "rewind"
     COMPLETE = "complete"
+    PRUNE = "prune"
+    """The last input of a run on its way out; see `store.retention`."""
 
 
 class RunRow(NamedTuple):

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, literal_column, or_, select, tuple_
 
+from tamiyo_service.store.expired import RETIRED_MARK
 from tamiyo_service.store.rows import DecisionFilter, DecisionKey, RunFilter
 from tamiyo_service.store.schema import command_outcomes, journal, run_labels, runs
 
@@ -91,8 +92,13 @@ def decisions(wanted: DecisionFilter, limit: int) -> Select[Any]:
 
 def list_runs(wanted: RunFilter, limit: int) -> Select[Any]:
     """Runs that pass the filter, the newest first."""
-    statement = select(*runs.columns).where(*_run_conditions(wanted))
+    statement = select(*runs.columns).where(is_present(), *_run_conditions(wanted))
     return statement.order_by(runs.c.run_pk.desc()).limit(limit)
+
+
+def is_present() -> ColumnElement[bool]:
+    """Whether a run is not on its way out; it cannot be found by its name anyway."""
+    return ~runs.c.run_id.startswith(RETIRED_MARK)
 
 
 def _entries(run_pk: int) -> Select[Any]:
@@ -115,7 +121,8 @@ def _decision_conditions(wanted: DecisionFilter, order: ColumnElement[int]) -> l
         (wanted.until, column.at.__lt__),
         (wanted.after, order.__gt__ if wanted.ascending else order.__lt__),
     ]
-    return [_is_report(), *_chosen(bounds), *_action_conditions(wanted)]
+    present = [is_present()] if wanted.run_pk is None else []
+    return [_is_report(), *present, *_chosen(bounds), *_action_conditions(wanted)]
 
 
 def _chosen(bounds: list[tuple[int | str | None, Condition]]) -> list[ColumnElement[bool]]:
