@@ -7,11 +7,10 @@ import asyncio
 import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Row, Select, delete, insert, text, update
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from tamiyo_leyline import RunStatus
 
 from tamiyo_service.errors import (
@@ -21,17 +20,18 @@ from tamiyo_service.errors import (
     VersionConflictError,
 )
 from tamiyo_service.store import retention, statements
-from tamiyo_service.store.checkpointer import checkpointer_of
+from tamiyo_service.store.checkpointer import Checkpointer
 from tamiyo_service.store.dialect import (
+    ALONE_ROWS,
     PATIENCE_SECONDS,
     READ_CONNECTIONS,
     Database,
-    database_at,
+    insert_alone,
+    insert_if_absent,
     insert_rows,
 )
 from tamiyo_service.store.expired import Belonging, Cutoffs, Expired, ExpiredPage, Retired
 from tamiyo_service.store.migrate import prepare
-from tamiyo_service.store.outage import Outage
 from tamiyo_service.store.protocol import Ended
 from tamiyo_service.store.rows import (
     ClientDecisionRow,
@@ -46,7 +46,6 @@ from tamiyo_service.store.rows import (
     Rewind,
     RunFilter,
     RunRow,
-    StatusRow,
     Write,
     rewind_of,
 )
@@ -66,25 +65,22 @@ class SqlStore:
     Args:
         url: an SQLAlchemy URL.
         write_limit: writes that may wait for the disk.
-        patience: seconds that reads and writes wait for other processes, and for a server that is away.
+        patience: seconds a write waits while another process writes.
 
     Raises:
         DatabaseUrlError: if the URL cannot be used.
     """
 
     def __init__(self, url: str, *, write_limit: int = 10_000, patience: float = PATIENCE_SECONDS) -> None:
-        self._database = database_at(url, patience=patience)
+        self._database = Database(url, patience=patience)
         self._writer: GroupWriter[Write | Job] = GroupWriter(self._execute, _translate, write_limit)
         self._readers = ThreadPoolExecutor(READ_CONNECTIONS, thread_name_prefix="tamiyo-reader")
-        self._checkpointer = checkpointer_of(self._database)
+        self._checkpointer = Checkpointer(self._database)
         self._connection: Connection | None = None
-        self._outage = Outage(patience)
-        self._doubtful: Sequence[Write | Job] = ()
 
     async def open(self) -> None:
         await asyncio.to_thread(prepare, self._database)
-        if self._checkpointer is not None:
-            self._checkpointer.start()
+        self._checkpointer.start()
         self._writer.start()
 
     async def close(self) -> None:
@@ -95,7 +91,7 @@ class SqlStore:
         failed = self._writer.since_failure()
         if failed is not None and failed < _FAILURE_SHOWS_SECONDS:
             raise StoreUnavailableError("the last write failed; free the disk or mend the database")
-        await self._read(lambda connection: connection.execute(text("SELECT 1")).one(), patient=False)
+        await self._read(lambda connection: connection.execute(text("SELECT 1")).one())
 
     def write_age(self) -> float:
         return self._writer.age()
@@ -104,7 +100,7 @@ class SqlStore:
         return self._writer.submit(write, ended)
 
     async def create_run(self, run: NewRun) -> tuple[RunRow, bool]:
-        created: tuple[RunRow, bool] = await self._do(partial(_create, self._database, run=run))
+        created: tuple[RunRow, bool] = await self._do(lambda connection: _create(connection, run))
         return created
 
     async def delete_run(self, run_pk: int) -> None:
@@ -149,15 +145,7 @@ class SqlStore:
         return found
 
     async def decisions(self, wanted: DecisionFilter, limit: int) -> list[DecisionRow]:
-        def read(connection: Connection) -> Sequence[Row[Any]]:
-            statement = statements.decisions(wanted, limit)
-            if wanted.ascending and wanted.run_pk is None:
-                # Who reads on from here must not miss what commits later with a lower id.
-                settled = self._database.settled_below(connection)
-                statement = statement if settled is None else statement.where(journal.c.id < settled)
-            return connection.execute(statement).all()
-
-        rows = await self._read(read)
+        rows = await self._all(statements.decisions(wanted, limit))
         return [_decision(row, within_run=wanted.run_pk is not None) for row in rows]
 
     async def outcomes(self, keys: Sequence[DecisionKey]) -> dict[DecisionKey, tuple[OutcomeRow, ...]]:
@@ -178,7 +166,7 @@ class SqlStore:
         )
 
     async def add_client_decisions(self, rows: Sequence[ClientDecisionRow]) -> int:
-        recorded: int = await self._do(partial(_record, self._database, rows=rows))
+        recorded: int = await self._do(lambda connection: _record(connection, rows))
         return recorded
 
     async def expired(self, cutoffs: Cutoffs, after: int, limit: int) -> ExpiredPage:
@@ -196,8 +184,7 @@ class SqlStore:
 
     async def erase(self, run_pk: int, rows: int) -> int:
         erased: int = await self._do(lambda connection: retention.erase(connection, run_pk, rows))
-        if self._checkpointer is not None:
-            self._checkpointer.changed(erased)
+        self._checkpointer.changed(erased)
         return erased
 
     async def belongings(
@@ -208,8 +195,7 @@ class SqlStore:
         )
 
     def _release(self) -> None:
-        if self._checkpointer is not None:
-            self._checkpointer.close()
+        self._checkpointer.close()
         self._readers.shutdown()
         if self._connection is not None:
             self._connection.close()
@@ -218,76 +204,20 @@ class SqlStore:
 
     def _execute(self, tasks: Sequence[Write | Job]) -> Sequence[Any]:
         """Everything in one transaction, rows of many requests in one statement; in the writer's thread."""
-        try:
-            return self._persist(tasks)
-        except IntegrityError:
-            # The answer to its commit was lost, and it is there.
-            if len(tasks) == 1 and self._is_doubtful(tasks[0]) and self._is_there(tasks[0]):
-                return [None]
-            raise
-
-    def _persist(self, tasks: Sequence[Write | Job]) -> Sequence[Any]:
-        """The same transaction again, as long as the database may come back."""
-        for attempts in itertools.count(1):
-            try:
-                results = self._transact(self._connected(), tasks)
-            except DBAPIError as error:
-                if not self._database.may_pass(error):
-                    raise
-                if self._connection is not None:
-                    self._doubtful = tasks
-                    self._disconnect()
-                if not self._outage.pause(attempts):
-                    raise
-            else:
-                self._outage.end()
-                return results
-        raise AssertionError("counting does not end")
-
-    def _connected(self) -> Connection:
         if self._connection is None:
             self._connection = self._database.writer.connect()
-        return self._connection
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.invalidate()
-            self._connection.close()
-            self._connection = None
-
-    def _transact(self, connection: Connection, tasks: Sequence[Write | Job]) -> Sequence[Any]:
+        connection = self._connection
         writes = [task for task in tasks if isinstance(task, Write)]
         entries = list(itertools.chain.from_iterable(write.entries for write in writes))
-        outcomes = list(itertools.chain.from_iterable(write.outcomes for write in writes))
-        statuses = [write.status for write in writes if write.status is not None]
-        results: list[Any] = [None] * len(tasks)
-        simple = len(writes) == len(tasks) and not statuses
-        if not (simple and self._database.append_alone(connection, entries, outcomes)):
+        if len(entries) <= ALONE_ROWS and len(writes) == len(tasks) and not any(map(_has_more, writes)):
+            insert_alone(connection, journal, entries)
+            results: list[Any] = [None] * len(tasks)
+        else:
             with connection.begin():
-                insert_rows(connection, journal, entries)
-                insert_rows(connection, command_outcomes, outcomes)
-                _set_statuses(connection, statuses)
+                _append(connection, entries, writes)
                 results = [None if isinstance(task, Write) else task(connection) for task in tasks]
-        if self._checkpointer is not None:
-            self._checkpointer.wrote(connection, len(entries))
+        self._checkpointer.wrote(connection, len(entries))
         return results
-
-    def _is_doubtful(self, task: Write | Job) -> bool:
-        return any(task is doubtful for doubtful in self._doubtful)
-
-    def _is_there(self, task: Write | Job) -> bool:
-        """Whether every entry of a write is stored just so; its other rows were stored with them."""
-        if not isinstance(task, Write):
-            return False
-        connection = self._connected()
-        with connection.begin():
-            return all(
-                _optional_entry(
-                    connection.execute(statements.entry_before(entry.run_pk, entry.seq + 1)).first()
-                )
-                == entry
-                for entry in task.entries
-            )
 
     async def _do(self, job: Job) -> Any:
         """What the job returns; it is finished even if the caller is cancelled."""
@@ -299,40 +229,39 @@ class SqlStore:
     async def _all(self, statement: Select[Any]) -> Sequence[Row[Any]]:
         return await self._read(lambda connection: connection.execute(statement).all())
 
-    async def _read(self, question: Callable[[Connection], Answer], *, patient: bool = True) -> Answer:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, self._ask, question, patient)
+    async def _read(self, question: Callable[[Connection], Answer]) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._ask, question)
 
-    def _ask(self, question: Callable[[Connection], Answer], patient: bool) -> Answer:
-        for attempts in itertools.count(1):
-            try:
-                return self._answer(question)
-            except DBAPIError as error:
-                # A second attempt costs nothing: it is the connection that was lost, perhaps long ago.
-                again = self._database.may_pass(error) and (patient or attempts == 1)
-                if not (again and self._outage.pause(attempts)):
-                    raise _translate_read(error) from error
-            except (SQLAlchemyError, OverflowError) as error:
-                raise _translate_read(error) from error
-        raise AssertionError("counting does not end")
-
-    def _answer(self, question: Callable[[Connection], Answer]) -> Answer:
-        with self._database.readers.connect() as connection:
-            answer = question(connection)
-        self._outage.end()
-        return answer
+    def _ask(self, question: Callable[[Connection], Answer]) -> Answer:
+        try:
+            with self._database.readers.connect() as connection:
+                return question(connection)
+        except SQLAlchemyError as error:
+            raise StoreUnavailableError(f"the database does not answer: {error}") from error
+        except OverflowError as error:
+            raise InvalidRequestError(
+                f"the store has no number as large as the one asked for: {error}"
+            ) from error
 
 
-def _set_statuses(connection: Connection, statuses: Sequence[StatusRow]) -> None:
-    for status in statuses:
+def _has_more(write: Write) -> bool:
+    """Whether a write concerns more tables than the journal."""
+    return bool(write.outcomes) or write.status is not None
+
+
+def _append(connection: Connection, entries: Sequence[Entry], writes: Sequence[Write]) -> None:
+    insert_rows(connection, journal, entries)
+    outcomes = list(itertools.chain.from_iterable(write.outcomes for write in writes))
+    insert_rows(connection, command_outcomes, outcomes)
+    for status in (write.status for write in writes if write.status is not None):
         changed = update(runs).where(runs.c.run_pk == status.run_pk)
-        connection.execute(changed.values(status=status.status.value, result=status.result))
+        connection.execute(changed.values(status=status.status, result=status.result))
 
 
-def _create(database: Database, connection: Connection, run: NewRun) -> tuple[RunRow, bool]:
-    values = run._asdict() | {"status": RunStatus.ACTIVE.value}
+def _create(connection: Connection, run: NewRun) -> tuple[RunRow, bool]:
+    values = run._asdict() | {"status": RunStatus.ACTIVE}
     labels = values.pop("labels")
-    statement = database.insert_if_absent(runs).values(values).returning(runs.c.run_pk)
+    statement = insert_if_absent(runs).values(values).returning(runs.c.run_pk)
     run_pk = connection.execute(statement).scalar()
     if run_pk is not None and labels:
         rows = [{"run_pk": run_pk, "key": key, "value": value} for key, value in labels]
@@ -341,8 +270,8 @@ def _create(database: Database, connection: Connection, run: NewRun) -> tuple[Ru
     return _run(row), run_pk is not None
 
 
-def _record(database: Database, connection: Connection, rows: Sequence[ClientDecisionRow]) -> int:
-    statement = database.insert_if_absent(client_decisions)
+def _record(connection: Connection, rows: Sequence[ClientDecisionRow]) -> int:
+    statement = insert_if_absent(client_decisions)
     return sum(connection.execute(statement.values(row._asdict())).rowcount for row in rows)
 
 
@@ -350,26 +279,15 @@ def _overview(connection: Connection, run_pk: int) -> Overview:
     last = connection.execute(statements.last_entry(run_pk)).first()
     reported = connection.execute(statements.last_report_moment(run_pk)).scalar()
     counted = connection.execute(statements.counts(run_pk)).all()
-    return Overview(_optional_entry(last), reported, dict(sorted(map(tuple, counted))))
+    return Overview(_optional_entry(last), reported, dict(map(tuple, counted)))
 
 
 def _translate(error: Exception) -> TamiyoError:
     if isinstance(error, IntegrityError):
         return VersionConflictError(f"the run was advanced by another process: {error.orig}")
-    if isinstance(error, DataError):
-        return InvalidRequestError(f"the store cannot hold this: {error.orig}")
     if isinstance(error, SQLAlchemyError):
         return StoreUnavailableError("the store did not take the write; send the request again later")
     return InvalidRequestError(f"the store cannot hold this: {error}")
-
-
-def _translate_read(error: Exception) -> TamiyoError:
-    if isinstance(error, DataError | OverflowError):
-        reason = error.orig if isinstance(error, DataError) else error
-        return InvalidRequestError(
-            f"the store has no number as large, or text, as the one asked for: {reason}"
-        )
-    return StoreUnavailableError(f"the database does not answer: {error}")
 
 
 def _run(row: Row[Any]) -> RunRow:
