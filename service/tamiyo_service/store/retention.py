@@ -12,11 +12,10 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, Table, and_, delete, false, func, or_, select, update
+from sqlalchemy import Connection, Select, Table, and_, delete, false, func, insert, or_, select, update
 from tamiyo_leyline import RunStatus
 
 from tamiyo_service.store import statements
-from tamiyo_service.store.dialect import insert_rows
 from tamiyo_service.store.expired import (
     RETIRED_MARK,
     Belonging,
@@ -60,11 +59,8 @@ def retire(connection: Connection, expired: Expired, at: int, *, to_archive: boo
     renamed = update(runs).where(runs.c.run_pk == run.run_pk).values(run_id=retired_name(run))
     connection.execute(renamed)
     last = connection.execute(statements.last_entry(run.run_pk)).first()
-    insert_rows(
-        connection,
-        journal,
-        [_last_input(expired, None if last is None else Entry._make(last), at, to_archive)],
-    )
+    last_input = _last_input(expired, None if last is None else Entry._make(last), at, to_archive)
+    connection.execute(insert(journal).values(last_input._asdict()))
     return True
 
 
