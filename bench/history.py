@@ -1,0 +1,317 @@
+"""Ten million stored decisions: how long the first page of every history query takes, and a restart.
+
+Every question goes over HTTP to a real service process. The archive is built once (about 20 GB, some ten
+minutes) and kept in ``bench/.cache``; a smaller one is made with ``--decisions``. Questions about one run ask
+about another run each time, so that they meet pages nobody has read before.
+
+    python -m bench.history --decisions 1000000
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import random
+import sqlite3
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from bench.archive import RARE_LABEL, RARE_POLICY, Plan, archive
+from bench.load import report_of
+from bench.processes import await_answer, cores, free_port, our_server, running
+from bench.templates import LONG_ID
+
+RESULTS: Final = Path(__file__).parent / "results" / "history.json"
+DECISIONS: Final = 10_000_000
+REQUESTS: Final = 200
+RESTARTS: Final = 5
+BOUND_MS: Final = 20.0
+Query = dict[str, str | list[str]]
+
+
+def decision_queries(middle: str, late: str) -> list[Query]:
+    """Questions about decisions, alone and in telling combinations; each is asked in both orders.
+
+    Args:
+        middle: a moment in the middle of the archive, ISO 8601.
+        late: one near its end.
+    """
+    return [
+        {},
+        {"action": "WAIT"},
+        {"action": "GERMINATE"},
+        {"action": "CULL"},
+        {"action": "GERMINATE_LORA"},
+        {"action": ["CULL", "FOSSILIZE"]},
+        {"action": ["GERMINATE_LORA", "GERMINATE_MLP"]},
+        {"action": ["WAIT", "CULL"]},
+        {"risk": "GREEN"},
+        {"risk": "YELLOW"},
+        {"risk": "RED"},
+        {"risk": "CRITICAL"},
+        {"policy": "heuristic"},
+        {"policy": RARE_POLICY},
+        {"policy": "learned", "until": "2020-01-01T00:00:00Z"},
+        {"since_epoch": "3"},
+        {"since_epoch": "15000"},
+        {"since_epoch": "9000000"},
+        {"until_epoch": "0"},
+        {"since_epoch": "50", "until_epoch": "50"},
+        {"since": middle},
+        {"until": middle},
+        {"since": late},
+        {"since": "2030-01-01T00:00:00Z"},
+        {"until": "2020-01-01T00:00:00Z"},
+        {"since": middle, "until": late},
+        {"action": "CULL", "until": middle},
+        {"action": "CULL", "policy": RARE_POLICY},
+        {"action": "GERMINATE", "since": middle, "until": late},
+        {"action": "GERMINATE", "since_epoch": "15000"},
+        {"risk": "RED", "policy": RARE_POLICY},
+        {"risk": "RED", "action": "GERMINATE"},
+        {"risk": "GREEN", "policy": RARE_POLICY},
+        {"risk": "GREEN", "action": "CULL"},
+        {"risk": "ORANGE", "since": middle},
+        {"policy": RARE_POLICY, "since": late},
+        {"policy": "heuristic", "until": middle},
+        {"policy": RARE_POLICY, "since_epoch": "1000"},
+        {"policy": "heuristic", "since_epoch": "15000", "until": middle},
+    ]
+
+
+def within_run(middle: str) -> list[Query]:
+    """Questions about the decisions of one run; each is asked in both orders."""
+    return [
+        {},
+        {"action": "WAIT"},
+        {"action": "GERMINATE"},
+        {"action": "CULL"},
+        {"action": ["CULL", "FOSSILIZE"]},
+        {"risk": "GREEN"},
+        {"risk": "RED"},
+        {"risk": "CRITICAL"},
+        {"policy": "heuristic"},
+        {"policy": "learned", "until": "2020-01-01T00:00:00Z"},
+        {"since_epoch": "90"},
+        {"until_epoch": "5"},
+        {"since_epoch": "9000000"},
+        {"since": middle},
+        {"until": "2020-01-01T00:00:00Z"},
+        {"risk": "YELLOW", "since_epoch": "50", "policy": "heuristic"},
+    ]
+
+
+def run_queries(silent_half: str) -> list[Query]:
+    """Questions about runs.
+
+    Args:
+        silent_half: seconds since the middle of the archive.
+    """
+    return [
+        {},
+        {"label": "team:vision"},
+        {"label": RARE_LABEL},
+        {"label": "team:nobody"},
+        {"label": ["team:vision", RARE_LABEL]},
+        {"label": ["team:vision", "team:speech"]},
+        {"policy": "heuristic"},
+        {"policy": RARE_POLICY},
+        {"policy": "learned", "until": "2020-01-01T00:00:00Z"},
+        {"status": "ACTIVE"},
+        {"status": "COMPLETED"},
+        {"status": "HELD"},
+        {"silent_for": "1"},
+        {"silent_for": silent_half},
+        {"silent_for": "999999999"},
+        {"status": "HELD", "policy": RARE_POLICY, "label": RARE_LABEL},
+        {"status": "COMPLETED", "policy": RARE_POLICY},
+        {"status": "ACTIVE", "silent_for": silent_half},
+        {"label": "team:robots", "silent_for": silent_half},
+    ]
+
+
+class Questions:
+    """Asks a service and keeps the times.
+
+    Args:
+        port: of the service.
+        requests: how often each question is asked.
+    """
+
+    def __init__(self, port: int, requests: int) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+        self._requests = requests
+
+    def ask(self, name: str, path: Callable[[], str]) -> None:
+        """Ask a question as often as wanted, at a path of its own each time."""
+        taken, found, more = [], 0, False
+        for _ in range(self._requests):
+            page, seconds = self.get(path())
+            found, more = len(page["items"]), page["next_cursor"] is not None
+            taken.append(1000 * seconds)
+            # A question that takes seconds has told enough.
+            if sum(taken) > 20_000:
+                break
+        row = {"query": name, "first_ms": taken[0], "items": found, "more": more, **spread(taken)}
+        self.rows.append(row)
+        print(
+            f"{row['p50_ms']:9.2f} {row['p99_ms']:9.2f} {found:5} {'+' if more else ' '} {name}", flush=True
+        )
+
+    def get(self, path: str, body: str | None = None) -> tuple[Any, float]:
+        """What a path answers, and the seconds that took.
+
+        Raises:
+            RuntimeError: if it is not 200.
+        """
+        began = time.perf_counter()
+        headers = {} if body is None else {"content-type": "application/json"}
+        self._connection.request("GET" if body is None else "POST", path, body, headers)
+        response = self._connection.getresponse()
+        content = response.read()
+        seconds = time.perf_counter() - began
+        if response.status != 200:
+            raise RuntimeError(f"{path}: {response.status} {content[:300]!r}")
+        return json.loads(content), seconds
+
+
+def spread(taken_ms: list[float]) -> dict[str, float]:
+    """Median and 99th percentile of times."""
+    ordered = sorted(taken_ms)
+    return {"p50_ms": statistics.median(ordered), "p99_ms": ordered[int(0.99 * len(ordered))]}
+
+
+def measure(decisions: int = DECISIONS, requests: int = REQUESTS) -> dict[str, Any]:
+    """Times of every question, of a restart, and of the first touch of runs that are not in memory."""
+    file = archive(decisions)
+    url = f"sqlite:///{file}"
+    stored = _contents(file)
+    core, _ = cores()
+    # The first start may migrate the archive.
+    with running(our_server("tamiyo", core, url)):
+        pass
+    ready = [_seconds_to_ready(url, core) for _ in range(RESTARTS)]
+    with running(our_server("tamiyo", core, url)) as server:
+        questions = Questions(server.port, requests)
+        touched = _touch(questions, Plan(decisions), requests)
+        _ask_all(questions, Plan(decisions), stored)
+    worst = max(questions.rows, key=lambda row: row["p99_ms"])
+    figures = {
+        "worst_p99_ms": worst["p99_ms"],
+        "worst_query": worst["query"],
+        "within_bound": sum(row["p99_ms"] <= BOUND_MS for row in questions.rows),
+        "queries": len(questions.rows),
+        "ready_s": statistics.median(ready),
+        **touched,
+        **stored["sizes"],
+    }
+    return {"figures": figures, "queries": questions.rows}
+
+
+def _ask_all(questions: Questions, plan: Plan, stored: dict[str, Any]) -> None:
+    middle, late = stored["middle"], stored["late"]
+    for query in decision_queries(middle, late):
+        for order in ("desc", "asc"):
+            questions.ask(*_same("/decisions", {**query, "order": order}))
+    draw = random.Random(0)
+    for run, choose in (
+        ("{usual}", lambda: f"usual-{draw.randrange(plan.usual_runs):010d}"),
+        (LONG_ID, lambda: LONG_ID),
+    ):
+        for query in within_run(middle):
+            for order in ("desc", "asc"):
+                name, path = _same("/runs/RUN/decisions", {**query, "order": order})
+                questions.ask(name.replace("RUN", run), lambda: path().replace("RUN", choose()))  # noqa: B023 - used at once
+    for query in run_queries(stored["silent_half"]):
+        questions.ask(*_same("/runs", query))
+
+
+def _same(path: str, query: Query) -> tuple[str, Callable[[], str]]:
+    asked = f"{path}?{urlencode(query, doseq=True)}" if query else path
+    return asked, lambda: asked
+
+
+def _touch(questions: Questions, plan: Plan, requests: int) -> dict[str, float]:
+    """First reports to, and first looks at, runs that the service has not in memory."""
+    draw = random.Random(time.time_ns())
+    reported, looked = [], []
+    for number in draw.sample(range(plan.short_runs), min(requests, plan.short_runs)):
+        # Epochs rise from bench to bench: an archive is used many times.
+        report = report_of(5).replace('"epoch":5', f'"epoch":{int(time.time())}')
+        _, seconds = questions.get(f"/runs/short-{number:010d}/epoch", report)
+        reported.append(1000 * seconds)
+    for number in draw.sample(range(plan.usual_runs), min(requests, plan.usual_runs)):
+        _, seconds = questions.get(f"/runs/usual-{number:010d}")
+        looked.append(1000 * seconds)
+    named = {"first_report": spread(reported), "first_look": spread(looked)}
+    return {f"{what}_{name}": value for what, times in named.items() for name, value in times.items()}
+
+
+def _seconds_to_ready(url: str, core: int) -> float:
+    """From the start of the process to the first 200 of /readyz."""
+    port = free_port()
+    began = time.perf_counter()
+    process = subprocess.Popen([*our_server("tamiyo", core, url), str(port)])
+    try:
+        if await_answer(port, "/readyz", process) != 200:
+            raise RuntimeError("the service is not ready")
+        return time.perf_counter() - began
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _contents(file: Path) -> dict[str, Any]:
+    """How much an archive holds, and moments within it."""
+    with _opened(file) as connection:
+        (last,) = connection.execute("SELECT max(id) FROM journal").fetchone()
+        (runs,) = connection.execute("SELECT max(run_pk) FROM runs").fetchone()
+        middle, late = (_moment(connection, int(last * share)) for share in (0.5, 0.99))
+    sizes = {"entries": last, "runs": runs, "bytes_per_entry": file.stat().st_size / last}
+    silent_half = str(int(time.time() - middle.timestamp()))
+    return {"middle": _iso(middle), "late": _iso(late), "silent_half": silent_half, "sizes": sizes}
+
+
+def _moment(connection: sqlite3.Connection, entry: int) -> datetime:
+    (at,) = connection.execute("SELECT at FROM journal WHERE id = ?", (entry,)).fetchone()
+    return datetime.fromtimestamp(at / 1e6, UTC)
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(file)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def main() -> None:
+    """Measure, print, save."""
+    parser = argparse.ArgumentParser(description="How quickly a large history answers.")
+    parser.add_argument("--decisions", type=int, default=DECISIONS)
+    parser.add_argument("--requests", type=int, default=REQUESTS)
+    options = parser.parse_args()
+    results = measure(options.decisions, options.requests)
+    for name, value in results["figures"].items():
+        print(f"{name:24} {value}")
+    if options.decisions == DECISIONS:
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
