@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 
 from fastapi import Depends, FastAPI
 from starlette.types import Receive, Scope, Send
@@ -17,8 +18,13 @@ from tamiyo_service.api.openapi import describe
 from tamiyo_service.api.queries import refuse_repetitions
 from tamiyo_service.api.services import Services
 from tamiyo_service.clock import Clock, utc_now
+from tamiyo_service.retention.archive import open_archive
+from tamiyo_service.retention.rules import Rules
+from tamiyo_service.retention.sweep import Sweep
+from tamiyo_service.retention.sweeper import Sweeper
 from tamiyo_service.runs.desk import Desk
 from tamiyo_service.runs.engines import Engines
+from tamiyo_service.runs.forgetting import forget
 from tamiyo_service.runs.history import History
 from tamiyo_service.runs.intake import Intake
 from tamiyo_service.runs.lifecycle import Lifecycle
@@ -42,6 +48,7 @@ def create_app(
 
     Raises:
         DatabaseUrlError: if the database URL cannot be used.
+        ArchiveError: if the archive cannot be used.
     """
     settings = Settings() if settings is None else settings
     services = _wire(settings, store, clock)
@@ -84,7 +91,8 @@ def _wire(settings: Settings, store: Store | None, clock: Clock) -> Services:
     if store is None:
         store = SqlStore(settings.database_url, write_limit=settings.write_queue)
     engines = Engines()
-    desk = Desk(store, Sessions(store, engines, settings.cached_runs))
+    sessions = Sessions(store, engines, settings.cached_runs)
+    desk = Desk(store, sessions)
     return Services(
         store=store,
         intake=Intake(store, engines, desk, clock, auto_create=settings.auto_create),
@@ -93,7 +101,17 @@ def _wire(settings: Settings, store: Store | None, clock: Clock) -> Services:
         gate=Gate(),
         clock=clock,
         stall_seconds=settings.stall_seconds,
+        sweeper=_sweeper(settings, store, sessions, clock),
     )
+
+
+def _sweeper(settings: Settings, store: Store, sessions: Sessions, clock: Clock) -> Sweeper | None:
+    rules = Rules(completed_for=settings.retention, silent_for=settings.retention_silent)
+    if not rules.any:
+        return None
+    archive = None if settings.archive is None else open_archive(settings.archive)
+    sweep = Sweep(store, rules, clock, archive=archive, forget=partial(forget, sessions))
+    return Sweeper(sweep, settings.sweep_seconds)
 
 
 @asynccontextmanager
@@ -101,8 +119,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     await services.store.open()
     await services.intake.warm_up()
+    sweeping = nullcontext() if services.sweeper is None else services.sweeper.running()
     try:
-        yield
+        async with sweeping:
+            yield
     finally:
         services.gate.close()
         await services.store.close()

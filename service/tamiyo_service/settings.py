@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tamiyo_service.retention.durations import Duration
 
 PREFIX: Final = "TAMIYO_"
 _OF_OTHERS: Final = frozenset({"TAMIYO_URL", "TAMIYO_IMAGE"})
 """Variables that the client and the container files read."""
+
+
+def _named(folder: str | Path) -> str | Path:
+    if folder == "":
+        raise ValueError("name a folder, or leave it unset")
+    return folder
 
 
 class Settings(BaseSettings):
@@ -51,6 +60,19 @@ class Settings(BaseSettings):
     )
     keep_alive_seconds: Annotated[int, Field(ge=1)] = Field(
         75, description="How long an idle connection stays open."
+    )
+    retention: Duration | None = Field(
+        None, description="How long completed runs are kept, such as 90d; unset: for ever."
+    )
+    retention_silent: Duration | None = Field(
+        None, description="How long runs that are not completed are kept once nothing reaches them any more."
+    )
+    archive: Annotated[Path, BeforeValidator(_named)] | None = Field(
+        None,
+        description="Folder to which runs go, as Parquet files, before they are deleted; unset: nowhere.",
+    )
+    sweep_seconds: Annotated[float, Field(gt=0)] = Field(
+        3600.0, description="How often the service looks for runs it need not keep."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log entry written to standard error."

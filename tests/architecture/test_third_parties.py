@@ -19,6 +19,7 @@ ALLOWED = {
         "alembic",
         "fastapi",
         "orjson",
+        "pyarrow",
         "pydantic",
         "pydantic_core",
         "pydantic_settings",

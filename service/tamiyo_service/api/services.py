@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from tamiyo_service.api.border import Gate
 from tamiyo_service.clock import Clock
 from tamiyo_service.errors import ShuttingDownError, StoreUnavailableError
+from tamiyo_service.retention.sweeper import Sweeper
 from tamiyo_service.runs.history import History
 from tamiyo_service.runs.intake import Intake
 from tamiyo_service.runs.lifecycle import Lifecycle
@@ -29,6 +30,7 @@ class Services:
         gate: closes when the service stops.
         clock: tells the time.
         stall_seconds: how long a write or an answer of the store may take while the service counts as ready.
+        sweeper: deletes what need not be kept; None: everything is kept.
     """
 
     store: Store
@@ -38,6 +40,7 @@ class Services:
     gate: Gate
     clock: Clock
     stall_seconds: float
+    sweeper: Sweeper | None = None
 
     async def require_ready(self) -> None:
         """Return if decisions can be made and stored now.

@@ -1,0 +1,1 @@
+"""Retention: which runs expire, and what becomes of them."""

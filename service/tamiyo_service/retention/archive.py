@@ -1,0 +1,82 @@
+"""What a sweep asks of an archive, before it deletes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from tamiyo_service.store.expired import Belonging
+from tamiyo_service.store.rows import RunRow
+
+
+class ArchiveError(Exception):
+    """The archive cannot be used, or did not take something: nothing was deleted; mend it and try again."""
+
+
+class Draft(Protocol):
+    """Runs on their way into an archive. Every method may raise `ArchiveError` and may take its time.
+
+    Use it in one thread at a time.
+    """
+
+    def add_run(self, run: RunRow) -> None:
+        """Begin with the next run."""
+
+    def add(self, kind: type[Belonging], rows: Sequence[Belonging]) -> None:
+        """Add to that run."""
+
+    def finish(self) -> None:
+        """Put everything onto the disk."""
+
+    def verify(self) -> None:
+        """Read everything back, and check that all of it is there."""
+
+    def publish(self) -> int:
+        """Make a verified draft part of the archive; its bytes."""
+
+    def discard(self) -> None:
+        """Leave nothing behind, unless it is published."""
+
+
+class Archive(Protocol):
+    """Where runs go before they are deleted."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+
+    def prepare(self) -> None:
+        """Make the archive ready for drafts.
+
+        Raises:
+            ArchiveError: if it cannot be used.
+        """
+
+    def draft(self, now: datetime) -> Draft:
+        """Begin a part of the archive.
+
+        Raises:
+            ArchiveError: if it cannot be begun.
+        """
+
+
+def open_archive(folder: Path) -> Archive:
+    """The Parquet archive in a folder; the folder is made if need be.
+
+    Raises:
+        ArchiveError: if it cannot be used, or pyarrow is not installed.
+    """
+    try:
+        # 170 MB that only an archive needs.
+        from tamiyo_service.retention.parquet import ParquetArchive
+    except ModuleNotFoundError as error:
+        if error.name != "pyarrow":
+            raise
+        raise ArchiveError(
+            "an archive needs pyarrow: pip install 'esper-tamiyo[parquet]', or set no archive"
+        ) from error
+    archive = ParquetArchive(folder)
+    archive.prepare()
+    return archive

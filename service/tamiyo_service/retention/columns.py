@@ -1,0 +1,85 @@
+"""The columns of the archive: a contract with whoever reads it, and so written out here.
+
+A change of them raises `FORMAT`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pyarrow as pa
+from tamiyo_leyline import __version__
+
+FORMAT: Final = "1"
+_TYPES: Final[Mapping[str, Any]] = {
+    "int": pa.int64(),
+    "text": pa.string(),
+    "flag": pa.bool_(),
+    "moment": pa.timestamp("us", "UTC"),
+    "texts by text": pa.map_(pa.string(), pa.string()),
+}
+
+
+def _schema(table: str, **columns: str) -> pa.Schema:
+    """A table's columns; a question mark marks those that may be null."""
+    fields = [
+        pa.field(name, _TYPES[kind.removesuffix("?")], nullable=kind.endswith("?"))
+        for name, kind in columns.items()
+    ]
+    about = {"tamiyo.table": table, "tamiyo.format": FORMAT, "tamiyo.version": __version__}
+    return pa.schema(fields, metadata=about)
+
+
+RUNS: Final = _schema(
+    "runs",
+    run_id="text",
+    run_pk="int",
+    config="text",
+    rules_version="text",
+    policy="text",
+    created_at="moment",
+    status="text",
+    result="text?",
+    labels="texts by text",
+)
+JOURNAL: Final = _schema(
+    "journal",
+    run_id="text",
+    run_pk="int",
+    seq="int",
+    kind="text",
+    attempt="int",
+    epoch="int?",
+    at="moment",
+    action="text?",
+    risk="int?",
+    policy="text?",
+    backfill="flag",
+    hold="text?",
+    warnings="text?",
+    events="text?",
+    payload="text",
+    reply="text?",
+    state="text",
+)
+COMMAND_OUTCOMES: Final = _schema(
+    "command_outcomes",
+    run_id="text",
+    run_pk="int",
+    attempt="int",
+    epoch="int",
+    command_id="text",
+    status="text",
+    known_epoch="int",
+    detail="text",
+)
+CLIENT_DECISIONS: Final = _schema(
+    "client_decisions",
+    run_id="text",
+    run_pk="int",
+    attempt="int",
+    epoch="int",
+    at="moment",
+    payload="text",
+)
