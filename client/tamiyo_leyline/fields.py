@@ -133,7 +133,7 @@ class _OrNotFinite:
         number = handler(source)
         words = core_schema.no_info_plain_validator_function(_loss)
         return core_schema.union_schema(
-            [number, words], mode="left_to_right", serialization=number.get("serialization")
+            [number, words], mode="left_to_right", serialization=core_schema.simple_ser_schema("float")
         )
 
 

@@ -62,7 +62,7 @@ def commands_for(
     decisions: Sequence[Decision], decision_id: str, now: datetime, epoch: int
 ) -> tuple[AdaptationCommand, ...]:
     """What the reply carries: a command for each decision that acts, else exactly one WAIT."""
-    acting = [decision for decision in decisions if decision.action.kind is not ActionKind.WAIT]
+    acting = [decision for decision in decisions if decision.kind is not ActionKind.WAIT]
     if not acting:
         return (to_command(_joined(decisions), command_id(decision_id, 1), now, epoch),)
     return tuple(
@@ -75,9 +75,14 @@ def _joined(decisions: Sequence[Decision]) -> Decision:
     """One WAIT for all: reasons joined, the lowest confidence, the seed if there is just one."""
     if len(decisions) == 1:
         return decisions[0]
-    seeds = [decision.seed for decision in decisions if decision.seed is not None]
-    reasons = dict.fromkeys([decision.reason for decision in decisions])
-    confidence = min([decision.confidence for decision in decisions])
+    reasons: dict[str, None] = {}
+    confidence = 1.0
+    seeds = []
+    for decision in decisions:
+        reasons[decision.reason] = None
+        confidence = min(confidence, decision.confidence)
+        if decision.seed is not None:
+            seeds.append(decision.seed)
     seed = seeds[0] if len(seeds) == 1 else None
     return Decision(decisions[0].action, "; ".join(reasons), confidence, seed)
 

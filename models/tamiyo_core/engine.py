@@ -61,7 +61,10 @@ class Step(NamedTuple):
     @property
     def action(self) -> str:
         """The first action taken, WAIT when there was none."""
-        return next((d.action.name for d in self.decisions if d.kind is not ActionKind.WAIT), "WAIT")
+        for decision in self.decisions:
+            if decision.action.kind is not ActionKind.WAIT:
+                return decision.action.name
+        return "WAIT"
 
 
 class Engine:

@@ -86,14 +86,11 @@ def command_events(
     epoch: int, transitions: Iterable[Transition], commands: Iterable[AdaptationCommand]
 ) -> list[TelemetryEvent]:
     """What became of earlier commands, and the new ones."""
-    return [
-        *(_of_transition(epoch, transition) for transition in transitions),
-        *(
-            _of_command(epoch, command)
-            for command in commands
-            if command.command_type is not CommandType.REQUEST_STATE
-        ),
-    ]
+    events = [_of_transition(epoch, transition) for transition in transitions]
+    for command in commands:
+        if command.command_type is not CommandType.REQUEST_STATE:
+            events.append(_of_command(epoch, command))
+    return events
 
 
 def _known_leaks(before: TrackerState, seed_id: str) -> int:

@@ -16,6 +16,8 @@ Then germination, first match: 8 no room, 9 embargo, 10 diverged, 11 too early, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tamiyo_leyline import ActionKind, RunConfig, SeedSignals, TrainingSignals
@@ -35,6 +37,7 @@ class HeuristicState(NamedTuple):
 
 
 _ALL_HEALTHY = HeuristicState()
+_NONE_UNHEALTHY: Mapping[str, int] = MappingProxyType({})
 
 
 class HeuristicPolicy:
@@ -93,7 +96,7 @@ class HeuristicPolicy:
 def _scene(
     state: HeuristicState, live: list[SeedSignals], signals: TrainingSignals, context: DecisionContext
 ) -> SeedScene:
-    unhealthy = dict(state.unhealthy)
+    unhealthy = dict(state.unhealthy) if state.unhealthy else _NONE_UNHEALTHY
     if not signals.metrics.diverged:
         return SeedScene(context.layout, False, context.settled_seeds, unhealthy, None, 0)
     blended = [(one.blended_epoch, one.alpha, one.seed_id) for one in live if one.blended_epoch is not None]

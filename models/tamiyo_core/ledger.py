@@ -13,7 +13,7 @@ transitions, never on decisions: a command that was lost on the way costs nothin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from tamiyo_leyline import (
@@ -97,7 +97,7 @@ class CommandLedger:
     def issue(
         self,
         state: LedgerState,
-        commands: Iterable[AdaptationCommand],
+        commands: Sequence[AdaptationCommand],
         seeds: Sequence[SeedSignals] = (),
     ) -> LedgerState:
         """Note the commands of a reply; failures told so far have been told.
@@ -107,7 +107,6 @@ class CommandLedger:
             commands: of the reply.
             seeds: of the report, for the blueprints of the seeds concerned.
         """
-        commands = tuple(commands)
         tracked = [command for command in commands if command.command_type in _KINDS]
         if not tracked:
             return state._replace(failures=(), wait=commands[-1].command_id if commands else None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tamiyo_leyline import ActionKind, RunConfig, SeedSignals, TrainingSignals
+from tamiyo_leyline import RunConfig, SeedSignals, TrainingSignals
 
 from tamiyo_core.policy import Decision, DecisionContext
 
@@ -56,7 +56,7 @@ def require_legal(
         )
     for decision in decisions:
         _require_sound(decision, context)
-        if decision.action.kind is ActionKind.WAIT or context.held:
+        if context.held or decision.action is context.layout.wait:
             continue
         if not mask_of(decision, signals, context, config)[decision.action.number]:
             raise IllegalDecisionError(f"{decision.action.name} is not legal for {_subject(decision)}")

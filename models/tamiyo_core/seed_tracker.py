@@ -15,7 +15,7 @@ from tamiyo_core.attribution import (
     host_slope,
     loss_improvements,
 )
-from tamiyo_core.changes import SeedChanges
+from tamiyo_core.changes import NO_CHANGES, SeedChanges
 from tamiyo_core.rules import SETTLED_ALPHA
 from tamiyo_core.state import SeedTrack, TrackerState
 
@@ -45,13 +45,13 @@ class SeedTracker:
         """
         if not seeds:
             return (), ()
-        known = {track.seed_id: track for track in state.seeds}
-        for seed in changes.appeared:
-            known.pop(seed.seed_id, None)
-        pairs = [self._observe_one(known.get(seed.seed_id), seed, epoch, state.slopes) for seed in seeds]
-        if len(pairs) == 1:
-            return (pairs[0][0],), (pairs[0][1],)
-        return tuple([track for track, _ in pairs]), tuple([signals for _, signals in pairs])
+        tracks: list[SeedTrack] = []
+        signals: list[SeedSignals] = []
+        for before, seed in zip(_tracks_of(seeds, state, changes), seeds, strict=True):
+            track, seen = self._observe_one(before, seed, epoch, state.slopes)
+            tracks.append(track)
+            signals.append(seen)
+        return tuple(tracks), tuple(signals)
 
     def _observe_one(
         self, before: SeedTrack | None, seed: SeedStateReport, epoch: int, slopes: tuple[float, ...]
@@ -124,6 +124,18 @@ class SeedTracker:
         if metrics is None or metrics.current_val_accuracy is None:
             return history
         return (*history, metrics.current_val_accuracy)[-self._window :]
+
+
+def _tracks_of(
+    seeds: Sequence[SeedStateReport], state: TrackerState, changes: SeedChanges
+) -> Sequence[SeedTrack | None]:
+    """What is known of each seed; None: it is new."""
+    if changes is NO_CHANGES:
+        return state.seeds
+    known = {track.seed_id: track for track in state.seeds}
+    for seed in changes.appeared:
+        known.pop(seed.seed_id, None)
+    return [known.get(seed.seed_id) for seed in seeds]
 
 
 def _new_track(seed: SeedStateReport, epoch: int) -> SeedTrack:

@@ -85,8 +85,7 @@ class SignalTracker:
             The new state and the signals of this report.
         """
         seeds = ordered_seeds(report)
-        if changes is None:
-            changes = compare_seeds(state.seeds, seeds)
+        changes = compare_seeds(state.seeds, seeds) if changes is None else changes
         progress = self._progress(state, report)
         plateau = self._plateau(state, progress, surgery=changes.surgery)
         tracks, seed_signals = self._seeds.observe(state, report.epoch, seeds, changes)
@@ -115,7 +114,7 @@ class SignalTracker:
 
     def _progress(self, state: TrackerState, report: EpochReport) -> _Progress:
         loss, accuracy = report.val_loss, report.val_accuracy
-        if _not_finite(report.train_loss) or _not_finite(loss):
+        if not (_finite(report.train_loss) and _finite(loss)):
             return _DIVERGED
         loss_delta = accuracy_delta = 0.0
         objective = None
@@ -205,8 +204,8 @@ def _slopes(state: TrackerState, epoch: int, improvement: float | None) -> tuple
     return (*state.slopes, improvement / (epoch - state.measured_epoch))[-DRIFT_WINDOW:]
 
 
-def _not_finite(value: float | None) -> bool:
-    return value is not None and not math.isfinite(value)
+def _finite(value: float | None) -> bool:
+    return value is None or math.isfinite(value)
 
 
 def _highest(best: float | None, value: float | None) -> float | None:

@@ -95,7 +95,7 @@ def _wire(settings: Settings, store: Store | None, clock: Clock) -> Services:
     desk = Desk(store, sessions)
     return Services(
         store=store,
-        intake=Intake(store, engines, desk, clock, auto_create=settings.auto_create),
+        intake=Intake(store, engines, sessions, desk, clock, auto_create=settings.auto_create),
         lifecycle=Lifecycle(store, engines, desk, clock),
         history=History(store, engines),
         gate=Gate(),

@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 from tamiyo_service.store import MemoryStore
-from tamiyo_service.store.rows import DecisionKey, Entry, RunRow
+from tamiyo_service.store.rows import DecisionKey, Entry, NewRun, RunRow
 
 from tests.service.conftest import Service, serving
 from tests.service.samples import report, seed
@@ -128,6 +128,11 @@ class FaultyStore(MemoryStore):
         if run_id == "poison":
             raise ZeroDivisionError("a defect")
         return await super().load(run_id)
+
+    async def create_run(self, run: NewRun) -> tuple[RunRow, bool]:
+        if run.run_id == "poison":
+            raise ZeroDivisionError("a defect")
+        return await super().create_run(run)
 
     async def report(self, key: DecisionKey) -> Entry | None:
         if key.epoch == 2:

@@ -71,7 +71,7 @@ class Arrival:
         """
         if self._complete:
             return await self._receive()
-        task = asyncio.current_task()
+        task = asyncio.current_task(self.loop)
         assert task is not None
         self._arrivals.begin(self, task)
         try:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
-from tamiyo_leyline import DecisionReply, Problem, ProblemCode
+from tamiyo_leyline import Problem, ProblemCode
 from tamiyo_leyline.api import BatchItem, BatchResult, BatchResults
 
 from tamiyo_service.api.bodies import JsonBody
@@ -15,7 +14,7 @@ from tamiyo_service.api.elements import Turns, report_elements
 from tamiyo_service.api.errors import problem_of
 from tamiyo_service.api.queries import NO_PARAMETERS
 from tamiyo_service.api.schemas import BatchRequest, problems, require_run_id
-from tamiyo_service.api.services import Services, Wired
+from tamiyo_service.api.services import Wired
 from tamiyo_service.errors import InvalidReportError, InvalidRunIdError
 from tamiyo_service.runs.intake import Refusal
 from tamiyo_service.runs.reports import Reply
@@ -23,8 +22,6 @@ from tamiyo_service.runs.reports import Reply
 router = APIRouter(tags=["trainers"])
 
 BATCH: Final = JsonBody(BatchRequest, ProblemCode.INVALID_REPORT)
-_PART: Final = 64
-"""Reports decided at a stretch."""
 _RESULT_BYTES: Final = 1024
 """What one reply weighs, about."""
 
@@ -39,35 +36,26 @@ _RESULT_BYTES: Final = 1024
 async def report_epochs(request: Request, services: Wired) -> Response:
     """Report up to 1 024 epochs of any runs; each gets a reply or a problem of its own, in order."""
     items = await _items(await request.body())
-    answers = iter(await _answers([item for item in items if isinstance(item, BatchItem)], services))
-    results, turns = list[BatchResult](), Turns()
+    reports = [(item.run_id, item.report) for item in items if isinstance(item, BatchItem)]
+    answers = iter(await services.intake.batch(reports))
+    results, turns = list[str](), Turns()
     for item in items:
-        results.append(_result(next(answers)) if isinstance(item, BatchItem) else item)
+        results.append(result_json(next(answers) if isinstance(item, BatchItem) else item))
         await turns.worked(_RESULT_BYTES)
-    body = BatchResults(results=tuple(results)).model_dump_json()
-    return Response(body, media_type="application/json")
+    return Response(f'{{"results":[{",".join(results)}]}}', media_type="application/json")
 
 
-async def _answers(items: Sequence[BatchItem], services: Services) -> list[Reply | Refusal]:
-    """What the reports get, a part at a time so that other requests are served in between."""
-    answers = list[Reply | Refusal]()
-    for start in range(0, len(items), _PART):
-        part = [(item.run_id, item.report) for item in items[start : start + _PART]]
-        answers += await services.intake.batch(part)
-    return answers
-
-
-async def _items(body: bytes) -> list[BatchItem | BatchResult]:
+async def _items(body: bytes) -> list[BatchItem | Problem]:
     """The reports of a batch, or the refusal of each.
 
     Raises:
         InvalidReportError: if the body is no batch at all.
     """
-    items, turns = list[BatchItem | BatchResult](), Turns()
+    items, turns = list[BatchItem | Problem](), Turns()
     for number, element in enumerate(await report_elements(body)):
         # An error holds what it complains about: it is turned into words at once.
         item = _item(element, number)
-        items.append(item if isinstance(item, BatchItem) else _refused(item))
+        items.append(item if isinstance(item, BatchItem) else _problem(item))
         await turns.worked(len(element))
     return items
 
@@ -87,14 +75,14 @@ def _item(element: bytes, number: int) -> BatchItem | Refusal:
     return item
 
 
-def _result(answer: Reply | Refusal) -> BatchResult:
-    if not isinstance(answer, Reply):
-        return _refused(answer)
-    # Parsed once more only to be nested: what is stored is what the single route would have sent.
-    reply = DecisionReply.model_validate_json(answer.body)
-    return BatchResult(status=200, reply=reply, replayed=answer.replayed)
+def result_json(answer: Reply | Refusal | Problem) -> str:
+    """What `BatchResult.model_dump_json` gives; a reply is nested as it was stored."""
+    if isinstance(answer, Reply):
+        replayed = "true" if answer.replayed else "false"
+        return f'{{"status":200,"reply":{answer.body},"problem":null,"replayed":{replayed}}}'
+    document = answer if isinstance(answer, Problem) else _problem(answer)
+    return BatchResult(status=document.status, problem=document).model_dump_json()
 
 
-def _refused(refusal: Refusal) -> BatchResult:
-    document: Problem = problem_of(refusal, ProblemCode.INVALID_REPORT)
-    return BatchResult(status=document.status, problem=document)
+def _problem(refusal: Refusal) -> Problem:
+    return problem_of(refusal, ProblemCode.INVALID_REPORT)

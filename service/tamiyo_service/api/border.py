@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from typing import Final
+from collections.abc import Awaitable, MutableMapping
+from typing import Any, Final
 from urllib.parse import unquote
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from tamiyo_leyline import LEYLINE_VERSION
+from tamiyo_leyline import LEYLINE_VERSION, Problem
 from tamiyo_leyline.api import LEYLINE_HEADER, MAX_BATCH_BYTES, MAX_BODY_BYTES
 from tamiyo_leyline.problem import ProblemCode
 
@@ -25,7 +25,8 @@ from tamiyo_service.errors import (
 )
 
 BATCH_PATH: Final = "/epochs"
-_REPORT_PATH: Final = re.compile("/runs/([^/]+)/epoch")
+_BEFORE_RUN: Final = "/runs/"
+_AFTER_RUN: Final = "/epoch"
 TOLD: Final = "tamiyo.told"
 """Key of a request's scope: its defect is logged and answered already."""
 _ALWAYS_OPEN: Final = frozenset({"/healthz", "/readyz"})
@@ -70,44 +71,26 @@ class Border:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
         arrival = Arrival(receive, self._arrivals)
-
-        async def send_marked(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                message["headers"].append(_HEADER)
-                if arrival.late:
-                    message["headers"].append(_CLOSE)
-            await send(message)
-
+        marked = _Marked(send, arrival)
         try:
             if b"%" in scope.get("raw_path", b""):
                 _keep_escaped_slashes(scope)
             admitted = self._admit(scope, arrival)
             app = self._reports if _is_report(scope) else self._app
-            await app(scope, admitted, send_marked)
-        except TamiyoError as error:
-            response = problem_response(problem_of(error, ProblemCode.INVALID_REQUEST))
-            await response(scope, receive, send_marked)
+            await app(scope, admitted, marked)
+            return
         except asyncio.CancelledError:
             # A stopping server ends so what has not come to an end in time.
             task = asyncio.current_task()
-            if started or not self._gate.stopping or task is None:
+            if marked.started or not self._gate.stopping or task is None:
                 raise
             task.uncancel()
-            response = problem_response(problem_of(_stopping(), ProblemCode.INVALID_REQUEST))
-            await response(scope, receive, send_marked)
-        except HTTPException:
-            # Only the limit on bodies raises it this far out.
-            response = problem_response(problem_of(_too_large(_limit(scope)), ProblemCode.INVALID_REQUEST))
-            await response(scope, receive, send_marked)
+            problem: Problem | None = _problem_for(_stopping(), scope)
         except Exception as error:  # noqa: BLE001 - the last resort: whatever fails, the caller gets an answer
-            if TOLD not in scope:
-                response = problem_response(internal_problem(error))
-                if not started:
-                    await response(scope, receive, send_marked)
+            problem = _problem_for(error, scope)
+        if problem is not None and not marked.started:
+            await problem_response(problem)(scope, receive, marked)
 
     def _admit(self, scope: Scope, receive: Receive) -> Receive:
         """How the request's body may be read.
@@ -141,6 +124,37 @@ class Border:
         return receive
 
 
+class _Marked:
+    """Sends responses, marked with the version of Leyline; an ASGI `Send`."""
+
+    __slots__ = ("_arrival", "_send", "started")
+
+    def __init__(self, send: Send, arrival: Arrival) -> None:
+        self._send = send
+        self._arrival = arrival
+        self.started = False
+
+    def __call__(self, message: MutableMapping[str, Any]) -> Awaitable[None]:
+        """Send a message."""
+        if not self.started:
+            # The first message is the one with the headers.
+            self.started = True
+            message["headers"].append(_HEADER)
+            if self._arrival.late:
+                message["headers"].append(_CLOSE)
+        return self._send(message)
+
+
+def _problem_for(error: Exception, scope: Scope) -> Problem | None:
+    """What a request is answered with that failed out here; None: it is answered already."""
+    if isinstance(error, HTTPException):
+        # Only the limit on bodies raises it this far out.
+        error = _too_large(_limit(scope))
+    if isinstance(error, TamiyoError):
+        return problem_of(error, ProblemCode.INVALID_REQUEST)
+    return None if TOLD in scope else internal_problem(error)
+
+
 def _stopping() -> ShuttingDownError:
     return ShuttingDownError("the service is stopping; send the request again, it is about to be back")
 
@@ -166,12 +180,13 @@ def _keep_escaped_slashes(scope: Scope) -> None:
 
 def _is_report(scope: Scope) -> bool:
     """Whether a request is for the hot route; if so, its run is put where a router would put it."""
-    if scope["method"] != "POST":
+    path: str = scope["path"]
+    if scope["method"] != "POST" or not (path.startswith(_BEFORE_RUN) and path.endswith(_AFTER_RUN)):
         return False
-    match = _REPORT_PATH.fullmatch(scope["path"])
-    if match is None:
+    run_id = path[len(_BEFORE_RUN) : -len(_AFTER_RUN)]
+    if not run_id or "/" in run_id:
         return False
-    scope["path_params"] = {"run_id": match[1]}
+    scope["path_params"] = {"run_id": run_id}
     return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from tamiyo_service.runs.session import Standing
@@ -25,3 +26,16 @@ class Change(NamedTuple, Generic[Answer]):
     A stored reply does. The latest one is repeated from memory, so that retries cost no read; the price is
     that it outlives a run that another process has deleted, until the run's next report.
     """
+
+
+class Together(NamedTuple, Generic[Answer]):
+    """What became of the changes of several runs, by run."""
+
+    answers: dict[str, Answer]
+    errors: dict[str, Exception]
+
+
+def joined(writes: Sequence[Write]) -> Write:
+    """Several writes of reports as one: all of it is stored, or nothing."""
+    entries = tuple(entry for write in writes for entry in write.entries)
+    return Write(entries, tuple(outcome for write in writes for outcome in write.outcomes))

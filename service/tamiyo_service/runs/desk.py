@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -17,7 +17,7 @@ from tamiyo_service.errors import (
     TamiyoError,
     VersionConflictError,
 )
-from tamiyo_service.runs.change import Change
+from tamiyo_service.runs.change import Change, Together, joined
 from tamiyo_service.runs.session import Session, Sessions, Standing
 from tamiyo_service.store.protocol import Store
 
@@ -78,6 +78,34 @@ class Desk:
             return change.answer
         raise StoreUnavailableError(f"other processes keep advancing run {run_id}; send it again later")
 
+    async def change_together(
+        self, works: Mapping[str, Callable[[Session], Awaitable[Change[Answer]]]]
+    ) -> Together[Answer]:
+        """Work out changes of several runs, each in its turn, and store all of them in one transaction.
+
+        Args:
+            works: for each run what works its change out.
+
+        Returns:
+            What became of them. A run has neither answer nor error if there is none of that id, or if another
+            process has advanced it: `change` it by itself.
+        """
+        done = Together[Answer]({}, {})
+        drafts: list[tuple[Session, Change[Answer]]] = []
+        try:
+            # Every batch takes turns in the same order: no two wait for each other.
+            for run_id in sorted(works):
+                draft = await self._draft(run_id, works[run_id], done)
+                if draft is not None:
+                    drafts.append(draft)
+        except BaseException:
+            for session, _ in drafts:
+                self._sessions.release(session)
+            raise
+        if drafts:
+            await self._store_together(drafts, done)
+        return done
+
     async def delete(self, run_id: str) -> None:
         """Remove a run with its history.
 
@@ -95,6 +123,59 @@ class Desk:
             finally:
                 # Also after a failure: whether it is still there is for the store to say.
                 self._drop(session)
+
+    async def _draft(
+        self,
+        run_id: str,
+        work_out: Callable[[Session], Awaitable[Change[Answer]]],
+        done: Together[Answer],
+    ) -> tuple[Session, Change[Answer]] | None:
+        """A change that is to be stored, its turn still held; where there is none, what is known is noted."""
+        session = None
+        try:
+            session = self._sessions.idle(run_id) or await self._sessions.turn(run_id)
+            change = None if session is None else await self._work_out(session, work_out)
+        except BaseException as error:
+            if session is not None:
+                self._sessions.release(session)
+            if not isinstance(error, Exception):
+                raise
+            done.errors[run_id] = error
+            return None
+        if session is None:
+            return None
+        if change is None:
+            self._drop(session)
+        elif change.write is None:
+            self._sessions.release(session)
+            done.answers[run_id] = change.answer
+        else:
+            return session, change
+        return None
+
+    async def _store_together(
+        self, drafts: Sequence[tuple[Session, Change[Answer]]], done: Together[Answer]
+    ) -> None:
+        def end(error: TamiyoError | None) -> None:
+            for session, change in drafts:
+                self._end(session, change.standing, error)
+
+        write = joined([change.write for _, change in drafts if change.write is not None])
+        try:
+            written = self._store.append(write, end)
+        except TamiyoError as error:
+            for session, _ in drafts:
+                self._sessions.release(session)
+            done.errors.update({session.run_id: error for session, _ in drafts})
+            return
+        try:
+            await written
+        except VersionConflictError:
+            return
+        except TamiyoError as error:
+            done.errors.update({session.run_id: error for session, _ in drafts})
+        else:
+            done.answers.update({session.run_id: change.answer for session, change in drafts})
 
     async def _turn(self, run_id: str, create: Callable[[], Awaitable[None]] | None) -> Session:
         session = await self._sessions.turn(run_id)

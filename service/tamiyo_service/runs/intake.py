@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -12,14 +12,14 @@ from tamiyo_leyline import EpochReport, RunConfig
 
 from tamiyo_service.clock import Clock
 from tamiyo_service.errors import DefectError, TamiyoError
-from tamiyo_service.runs.change import Change
+from tamiyo_service.runs.change import Change, Together, joined
 from tamiyo_service.runs.creation import draft_session, new_run
 from tamiyo_service.runs.desk import Desk
 from tamiyo_service.runs.engines import Engines
 from tamiyo_service.runs.reports import Reply, Reports
-from tamiyo_service.runs.session import Session, Standing
+from tamiyo_service.runs.session import Session, Sessions, Standing
 from tamiyo_service.store.protocol import Store
-from tamiyo_service.store.rows import DecisionKey, Entry, Write
+from tamiyo_service.store.rows import DecisionKey, Entry, RunRow, Write
 
 Refusal = TamiyoError | ValidationError
 
@@ -46,15 +46,24 @@ class Intake:
     Args:
         store: makes decisions durable.
         engines: where engines are shared.
+        sessions: the runs in memory.
         desk: where changes are handed in.
         clock: tells when a decision is made.
         auto_create: whether a report of an unknown run creates it, unless the request says otherwise.
     """
 
     def __init__(
-        self, store: Store, engines: Engines, desk: Desk, clock: Clock, *, auto_create: bool
+        self,
+        store: Store,
+        engines: Engines,
+        sessions: Sessions,
+        desk: Desk,
+        clock: Clock,
+        *,
+        auto_create: bool,
     ) -> None:
         self._store = store
+        self._sessions = sessions
         self._engines = engines
         self._desk = desk
         self._clock = clock
@@ -89,16 +98,50 @@ class Intake:
         by_run: dict[str, list[int]] = {}
         for number, (run_id, _) in enumerate(reports):
             by_run.setdefault(run_id, []).append(number)
-        parts = [[reports[number][1] for number in numbers] for numbers in by_run.values()]
-        runs = map(self._answer_run, by_run, parts)
-        answered = await asyncio.gather(*runs, return_exceptions=True)
+        parts = {run_id: [reports[number][1] for number in numbers] for run_id, numbers in by_run.items()}
+        done = await self._answer_runs(parts)
         answers: dict[int, Reply | Refusal] = {}
-        for numbers, part in zip(by_run.values(), answered, strict=True):
-            told = part if not isinstance(part, BaseException) else [_refusal(part)] * len(numbers)
+        for run_id, numbers in by_run.items():
+            error = done.errors.get(run_id)
+            told = done.answers[run_id] if error is None else [_refusal(error)] * len(numbers)
             answers.update(zip(numbers, told, strict=True))
         return [answers[number] for number in range(len(reports))]
 
-    async def _answer_run(self, run_id: str, reports: list[EpochReport]) -> Sequence[Reply | Refusal]:
+    async def _answer_runs(
+        self, parts: Mapping[str, Sequence[EpochReport]]
+    ) -> Together[Sequence[Reply | Refusal]]:
+        """What the reports of each run lead to: together as far as possible, the others by themselves."""
+        await self._sessions.load(parts)
+        if self._auto_create:
+            await self._create_together(parts)
+        works = {run_id: partial(self._work_through, reports) for run_id, reports in parts.items()}
+        done = await self._desk.change_together(works)
+        alone = [run_id for run_id in parts if run_id not in done.answers and run_id not in done.errors]
+        results = [self._answer_run(run_id, parts[run_id]) for run_id in alone]
+        for run_id, result in zip(alone, await asyncio.gather(*results, return_exceptions=True), strict=True):
+            if isinstance(result, Exception):
+                done.errors[run_id] = result
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                done.answers[run_id] = result
+        return done
+
+    async def _create_together(self, parts: Mapping[str, Sequence[EpochReport]]) -> None:
+        """Create the runs that are not known yet, unless every one of their reports would be refused."""
+        wanted = []
+        for run_id in parts:
+            if run_id not in self._sessions:
+                draft = draft_session(run_id, self._default, self._engines)
+                change = await self._work_through(parts[run_id], draft)
+                if change.write is not None:
+                    wanted.append(run_id)
+        # What goes wrong with one is told when it is tried by itself.
+        for created in await asyncio.gather(*map(self._create, wanted), return_exceptions=True):
+            if not isinstance(created, BaseException) and created[1]:
+                self._sessions.add(created[0])
+
+    async def _answer_run(self, run_id: str, reports: Sequence[EpochReport]) -> Sequence[Reply | Refusal]:
         work_out = partial(self._work_through, reports)
         creation = partial(self._create_for_any, run_id, reports) if self._auto_create else None
         try:
@@ -114,7 +157,7 @@ class Intake:
         for report in reports:
             draft = await self._next(draft, session, report)
         final = all(isinstance(answer, Reply) for answer in draft.answers)
-        return Change(draft.standing, _joined(draft.writes), draft.answers, final)
+        return Change(draft.standing, joined(draft.writes) if draft.writes else None, draft.answers, final)
 
     async def _next(self, draft: _Draft, session: Session, report: EpochReport) -> _Draft:
         drafted = Session(session.run_pk, session.run_id, session.engine, draft.standing)
@@ -145,27 +188,14 @@ class Intake:
             raise _AllRefusedError(change.answer)
         await self._create(run_id)
 
-    async def _create(self, run_id: str) -> None:
-        await self._store.create_run(new_run(run_id, self._default, self._clock()))
+    async def _create(self, run_id: str) -> tuple[RunRow, bool]:
+        return await self._store.create_run(new_run(run_id, self._default, self._clock()))
 
 
-def _refusal(error: BaseException) -> Refusal:
-    """What becomes of a report that met this error.
-
-    Raises:
-        BaseException: the error itself, if it is no failure but the end of the request.
-    """
+def _refusal(error: Exception) -> Refusal:
+    """What becomes of a report that met this error."""
     if isinstance(error, TamiyoError | ValidationError):
         return error
-    if not isinstance(error, Exception):
-        raise error
     defect = DefectError(f"answering a report raised {type(error).__name__}")
     defect.__cause__ = error
     return defect
-
-
-def _joined(writes: Sequence[Write]) -> Write | None:
-    if not writes:
-        return None
-    entries = tuple(entry for write in writes for entry in write.entries)
-    return Write(entries, tuple(outcome for write in writes for outcome in write.outcomes))

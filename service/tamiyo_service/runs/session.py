@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
+from collections.abc import Iterable
 from functools import partial
 from itertools import islice
 from typing import Final, NamedTuple
@@ -89,6 +90,23 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._cached)
+
+    def __contains__(self, run_id: str) -> bool:
+        """Whether a run is in memory."""
+        return run_id in self._cached
+
+    async def load(self, run_ids: Iterable[str]) -> None:
+        """Have those of these runs in memory that there are, as far as the limit allows.
+
+        What goes wrong with one is told when its turn comes.
+        """
+        missing = [run_id for run_id in run_ids if run_id not in self._cached]
+        await asyncio.gather(*map(self._load, missing), return_exceptions=True)
+
+    def add(self, row: RunRow) -> None:
+        """Have a run in memory that was created just now."""
+        self._make_room()
+        self._cached.setdefault(row.run_id, self._session(row, None))
 
     def idle(self, run_id: str) -> Session | None:
         """The run's session, its turn taken, if it is in memory and nobody uses it; else see `turn`."""
