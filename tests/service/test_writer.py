@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from tamiyo_service.errors import (
     TamiyoError,
     VersionConflictError,
 )
-from tamiyo_service.store.writer import GroupWriter
+from tamiyo_service.store.writer import SWIFT_GROUP, GroupWriter
 
 
 class Disk:
@@ -185,3 +185,83 @@ async def test_nobody_waits_for_a_writer_that_died() -> None:
     with pytest.raises(StoreUnavailableError):
         await writer.submit("a")
     await writer.close()
+
+
+class QuickDisk(Disk):
+    """Can be written in the event loop besides, where nothing is in the way; notes which thread wrote."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_the_way = False
+        self.seconds = 0.0
+        self.threads: list[str] = []
+
+    def execute(self, tasks: Sequence[str]) -> list[str]:
+        written = super().execute(tasks)
+        self.threads.append(threading.current_thread().name)
+        if self.seconds:
+            threading.Event().wait(self.seconds)
+        return written
+
+    def execute_swiftly(self, tasks: Sequence[str]) -> list[str] | None:
+        """Write a small group."""
+        return None if self.in_the_way else self.execute(tasks)
+
+
+async def written_by(disk: QuickDisk, writer: GroupWriter[str], tasks: int = 1) -> str:
+    """The thread that wrote the last of some tasks that wait together."""
+    assert await results([writer.submit(f"task {number}") for number in range(tasks)]) == [
+        f"TASK {number}" for number in range(tasks)
+    ]
+    return disk.threads[-1]
+
+
+@pytest.fixture
+async def swift() -> AsyncIterator[tuple[QuickDisk, GroupWriter[str]]]:
+    disk = QuickDisk()
+    writer: GroupWriter[str] = GroupWriter(disk.execute, translate, 1000, disk.execute_swiftly)
+    writer.start()
+    assert await written_by(disk, writer) == "tamiyo-writer", "nothing is known of the disk yet"
+    yield disk, writer
+    await writer.close()
+
+
+async def test_a_small_group_on_a_quick_disk_is_written_in_the_event_loop(
+    swift: tuple[QuickDisk, GroupWriter[str]],
+) -> None:
+    disk, writer = swift
+    assert await written_by(disk, writer) == threading.current_thread().name
+    assert await written_by(disk, writer, SWIFT_GROUP) == threading.current_thread().name
+    assert await written_by(disk, writer, SWIFT_GROUP + 1) == "tamiyo-writer"
+
+
+async def test_what_has_to_wait_is_written_by_the_thread(swift: tuple[QuickDisk, GroupWriter[str]]) -> None:
+    disk, writer = swift
+    disk.in_the_way = True
+    assert await written_by(disk, writer) == "tamiyo-writer"
+    disk.in_the_way = False
+    assert await written_by(disk, writer) == threading.current_thread().name
+
+
+async def test_a_disk_that_hung_is_kept_out_of_the_event_loop(
+    swift: tuple[QuickDisk, GroupWriter[str]],
+) -> None:
+    disk, writer = swift
+    disk.seconds = 0.05
+    await written_by(disk, writer, SWIFT_GROUP + 1)
+    disk.seconds = 0.0
+    quick = 0
+    while await written_by(disk, writer) == "tamiyo-writer":
+        quick += 1
+    assert quick >= 10
+
+
+async def test_what_fails_in_the_event_loop_is_told_by_the_thread(
+    swift: tuple[QuickDisk, GroupWriter[str]],
+) -> None:
+    disk, writer = swift
+    disk.in_the_way = disk.full = True
+    (failure,) = await results([writer.submit("a")])
+    assert isinstance(failure, StoreUnavailableError)
+    disk.in_the_way = disk.full = False
+    assert await results([writer.submit("b")]) == ["B"]

@@ -8,6 +8,9 @@
 
 There is no artificial wait: a group gathers only while the event loop is busy with requests that are about to
 join it, and while one transaction is on its way to the disk the next group gathers.
+
+A small group on a quick disk is written in the event loop itself: the way to the thread and back costs about
+as much as the flush. Where flushes take a millisecond on average, or there is more to do, the thread does it.
 """
 
 from __future__ import annotations
@@ -38,6 +41,12 @@ class _Item(NamedTuple, Generic[Task]):
 
 Group = list[_Item[Task]]
 
+SWIFT_SECONDS: Final = 0.001
+"""Flushes that take longer than this on average have no place in the event loop."""
+SWIFT_GROUP: Final = 8
+"""Tasks that may be written there at once."""
+_PACE_WEIGHT: Final = 0.1
+"""Of the last flush in the average: a disk that hung for a second is not trusted again for 65 quick ones."""
 LARGEST_GROUP: Final = 64
 """Tasks that make a group full: the first of them should not wait for ever more."""
 _QUIET_TURNS: Final = 2
@@ -55,6 +64,9 @@ class GroupWriter(Generic[Task]):
             in the writer's thread only. If it raises, nothing of the group was written.
         translate: turns what `execute` raised for a group of one task into the error its caller sees.
         limit: tasks that may wait or be under way.
+        swift: like `execute`, but called in the event loop, for a small group: it waits for nobody, and
+            returns None where it would have to, or where anything goes wrong; nothing is written then.
+            None: there is no such way.
     """
 
     def __init__(
@@ -62,8 +74,11 @@ class GroupWriter(Generic[Task]):
         execute: Callable[[Sequence[Task]], Sequence[Any]],
         translate: Callable[[Exception], TamiyoError],
         limit: int,
+        swift: Callable[[Sequence[Task]], Sequence[Any] | None] | None = None,
     ) -> None:
         self._execute = execute
+        self._swift = swift
+        self._pace = SWIFT_SECONDS
         self._translate = translate
         self._limit = limit
         self._waiting: Group[Task] = []
@@ -153,8 +168,26 @@ class GroupWriter(Generic[Task]):
         self._began = time.monotonic()
         if self._broken:
             self._settle(group, [StoreUnavailableError("the writer has stopped; restart")] * len(group))
-        else:
+            return
+        results = self._write_here(group)
+        if results is None:
             self._groups.put(group)
+        else:
+            self._settle(group, results)
+
+    def _write_here(self, group: Group[Task]) -> Sequence[Any] | None:
+        """The results of a group that was written in the event loop; None: it is for the thread."""
+        if self._swift is None or len(group) > SWIFT_GROUP or self._pace >= SWIFT_SECONDS:
+            return None
+        began = time.perf_counter()
+        results = self._swift([item.task for item in group])
+        if results is not None:
+            self._keep_pace(began)
+            self._failed = None
+        return results
+
+    def _keep_pace(self, began: float) -> None:
+        self._pace += _PACE_WEIGHT * (time.perf_counter() - began - self._pace)
 
     def _settle(self, group: Group[Task], outcomes: Sequence[Any]) -> None:
         """Tell the callers, and go on with what has gathered meanwhile."""
@@ -184,10 +217,13 @@ class GroupWriter(Generic[Task]):
 
     def _attempt(self, tasks: Sequence[Task]) -> Sequence[Any]:
         """The result of every task, or the error it failed with."""
+        began = time.perf_counter()
         try:
             results = self._execute(tasks)
         except (SQLAlchemyError, ValueError, TypeError, OverflowError) as error:
             return self._recover(tasks, error)
+        finally:
+            self._keep_pace(began)
         self._failed = None
         return results
 
