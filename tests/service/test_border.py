@@ -72,25 +72,25 @@ async def test_every_route_says_what_a_run_id_is(service: Service, method: str, 
     assert "{" not in document.detail
 
 
-def cursor_of(position: object) -> str:
+GENUINE = encode_cursor((1, 1), DecisionQuery()) or ""
+
+
+def cursor_of(*position: object) -> str:
     """A cursor as the service makes them, for any position."""
-    genuine = base64.urlsafe_b64decode(encode_cursor(1, DecisionQuery()) + "==")
-    return (
-        base64.urlsafe_b64encode(json.dumps([position, json.loads(genuine)[1]]).encode()).decode().rstrip("=")
-    )
+    *_, fingerprint = json.loads(base64.urlsafe_b64decode(GENUINE + "=="))
+    return base64.urlsafe_b64encode(json.dumps([*position, fingerprint]).encode()).decode().rstrip("=")
 
 
 @pytest.mark.parametrize("position", [2**63, 2**70, -1, True, 1.5, None, "1", [1]])
 async def test_a_cursor_with_an_impossible_position(service: Service, position: object) -> None:
-    assert (await service.http.get(f"/decisions?cursor={cursor_of(1)}")).status_code == 200
-    problem(
-        await service.http.get(f"/decisions?cursor={cursor_of(position)}"), 422, "invalid_query", "cursor"
-    )
+    assert (await service.http.get(f"/decisions?cursor={cursor_of(1, 1)}")).status_code == 200
+    for cursor in (cursor_of(1, position), cursor_of(position, 1), cursor_of(1), cursor_of(1, 1, 1)):
+        problem(await service.http.get(f"/decisions?cursor={cursor}"), 422, "invalid_query", "cursor")
 
 
 @pytest.mark.parametrize("around", ["{}!!!", "!{}", "{} ", "{}%0A", "{}ä"])
 async def test_a_cursor_with_something_around_it(service: Service, around: str) -> None:
-    cursor = around.format(encode_cursor(1, DecisionQuery()))
+    cursor = around.format(GENUINE)
     problem(await service.http.get(f"/decisions?cursor={cursor}"), 422, "invalid_query", "cursor")
 
 

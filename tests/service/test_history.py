@@ -124,9 +124,20 @@ def test_no_text_breaks_the_reading_of_cursors(text: str) -> None:
         decode_cursor(text, Nothing())
 
 
-@given(st.integers(min_value=0, max_value=2**62))
-def test_a_cursor_gives_its_position_back(position: int) -> None:
-    assert decode_cursor(encode_cursor(position, Nothing(), "run"), Nothing(limit=7), "run") == position
+@given(st.lists(st.integers(min_value=0, max_value=2**62), min_size=1, max_size=2))
+def test_a_cursor_gives_its_position_back(position: list[int]) -> None:
+    cursor = encode_cursor(tuple(position), Nothing(), "run")
+    assert decode_cursor(cursor, Nothing(limit=7), "run", length=len(position)) == tuple(position)
+
+
+def test_the_last_page_has_no_cursor() -> None:
+    assert encode_cursor(None, Nothing()) is None
+
+
+def test_a_cursor_of_another_length_is_refused() -> None:
+    cursor = encode_cursor((1, 2), Nothing())
+    with pytest.raises(InvalidQueryError):
+        decode_cursor(cursor, Nothing())
 
 
 async def test_every_decision_of_a_run_can_be_explained(any_service: Service) -> None:

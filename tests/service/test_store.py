@@ -276,15 +276,15 @@ async def test_deleting_a_run_removes_everything_of_it(store: Store) -> None:
     assert await store.load("a") is None
     assert (await store.overviews([run.run_pk]))[run.run_pk].last is None
     assert await store.outcomes([DecisionKey(run.run_pk, 0, 1)]) == {}
-    assert await store.runs(RunFilter(labels=(("k", "v"),)), 10) == []
-    assert [row.run_id for row in await store.decisions(DecisionFilter(), 10)] == ["b"]
+    assert (await store.runs(RunFilter(labels=(("k", "v"),)), 10)).rows == []
+    assert [row.run_id for row in (await store.decisions(DecisionFilter(), 10)).rows] == ["b"]
     anew = await create(store, "a")
     assert anew.run_pk not in (run.run_pk, other.run_pk)
     assert await store.add_client_decisions([ClientDecisionRow(anew.run_pk, 0, 1, 1, "{}")]) == 1
 
 
 async def decided(store: Store, wanted: DecisionFilter, limit: int = 100) -> list[int]:
-    return [row.entry.seq for row in await store.decisions(wanted, limit)]
+    return [row.entry.seq for row in (await store.decisions(wanted, limit)).rows]
 
 
 async def history(store: Store) -> RunRow:
@@ -336,26 +336,26 @@ async def test_decisions_continue_after_a_position(store: Store, ascending: bool
     while True:
         wanted = DecisionFilter(run_pk=run_pk, ascending=ascending, after=after)
         page = await store.decisions(wanted, 2)
-        if not page:
+        seen += [row.entry.seq for row in page.rows]
+        after = page.resume
+        if after is None:
             break
-        seen += [row.entry.seq for row in page]
-        after = page[-1].position
     assert seen == ([1, 2, 4, 5, 6] if ascending else [6, 5, 4, 2, 1])
 
 
 async def test_decisions_of_one_run_leave_out_others(store: Store) -> None:
     run = await history(store)
     other = await create(store, "other")
-    await append(store, entry(other, 1, 1))
-    assert len(await store.decisions(DecisionFilter(run_pk=run.run_pk), 100)) == 5
-    everything = await store.decisions(DecisionFilter(), 100)
+    await append(store, entry(other, 1, 1, at=7000))
+    assert len((await store.decisions(DecisionFilter(run_pk=run.run_pk), 100)).rows) == 5
+    everything = (await store.decisions(DecisionFilter(), 100)).rows
     assert everything[0].run_id == "other"
     assert len(everything) == 6
 
 
 async def found(store: Store, **wanted: object) -> list[str]:
     rows = await store.runs(RunFilter(**wanted), 100)  # type: ignore[arg-type]  # mixed values
-    return [row.run_id for row in rows]
+    return [row.run_id for row in rows.rows]
 
 
 async def test_runs_pass_every_filter(store: Store) -> None:
@@ -374,14 +374,14 @@ async def test_runs_pass_every_filter(store: Store) -> None:
     assert await found(store, status=RunStatus.ACTIVE) == ["c", "b"]
     assert await found(store, silent_since=40) == ["c", "b"]
     assert await found(store, silent_since=19) == []
-    assert await found(store, before=c.run_pk) == ["b", "a"]
+    assert await found(store, after=(c.run_pk,)) == ["b", "a"]
 
 
 async def test_a_limit_cuts_lists_off(store: Store) -> None:
     await history(store)
     await create(store, "b")
-    assert len(await store.decisions(DecisionFilter(), 2)) == 2
-    assert len(await store.runs(RunFilter(), 1)) == 1
+    assert len((await store.decisions(DecisionFilter(), 2)).rows) == 2
+    assert len((await store.runs(RunFilter(), 1)).rows) == 1
 
 
 async def test_a_store_that_is_open_answers_and_is_idle(store: Store) -> None:
@@ -393,7 +393,7 @@ async def test_many_runs_append_at_the_same_time(store: Store) -> None:
     runs = [await create(store, f"run-{number}") for number in range(40)]
     for epoch in range(5):
         await asyncio.gather(*(store.append(Write((entry(run, epoch + 1, epoch),)), unheard) for run in runs))
-    assert len(await store.decisions(DecisionFilter(), 1000)) == 200
+    assert len((await store.decisions(DecisionFilter(), 1000)).rows) == 200
     for run in runs:
         assert await decided(store, DecisionFilter(run_pk=run.run_pk)) == [5, 4, 3, 2, 1]
 

@@ -121,10 +121,10 @@ async def test_nobody_finds_a_retired_run(store: Store) -> None:
     await retire(store)
     assert await store.run("run") is None
     assert await store.load("run") is None
-    assert await store.runs(RunFilter(), 10) == []
-    assert await store.runs(RunFilter(labels=(("k", "v"),)), 10) == []
+    assert (await store.runs(RunFilter(), 10)).rows == []
+    assert (await store.runs(RunFilter(labels=(("k", "v"),)), 10)).rows == []
     for actions in (frozenset[str](), frozenset({"CULL"})):
-        assert await store.decisions(DecisionFilter(actions=actions), 10) == []
+        assert (await store.decisions(DecisionFilter(actions=actions), 10)).rows == []
     assert await look(store) == []
 
 
@@ -223,8 +223,8 @@ async def test_a_run_is_erased_a_few_rows_at_a_time(store: Store) -> None:
     assert max(slices) <= 2 * 5 + 1
     assert await everything(store, Entry, run) == []
     assert await store.retired(10**15, 10) == []
-    assert [row.run_id for row in await store.decisions(DecisionFilter(), 10)] == ["other"]
-    assert await store.runs(RunFilter(labels=(("k", "v"),)), 10) == [other]
+    assert [row.run_id for row in (await store.decisions(DecisionFilter(), 10)).rows] == ["other"]
+    assert (await store.runs(RunFilter(labels=(("k", "v"),)), 10)).rows == [other]
 
 
 async def test_what_belongs_to_a_run_is_read_in_order_before_and_after_it_is_retired(store: Store) -> None:

@@ -11,25 +11,36 @@ import orjson
 from pydantic import BaseModel
 
 from tamiyo_service.errors import InvalidQueryError
+from tamiyo_service.store.rows import Position
 
-_MAX_POSITION: Final = 2**63 - 1
+_MAX_NUMBER: Final = 2**63 - 1
 """What a database holds as an integer."""
 
 
-def encode_cursor(position: int, wanted: BaseModel, scope: str = "") -> str:
-    """The cursor after the item at `position` of the list that `wanted` describes.
+def encode_cursor(position: Position | None, wanted: BaseModel, scope: str = "") -> str | None:
+    """The cursor that goes on after a position of the list that `wanted` describes.
 
     Args:
-        position: of the last item of the page.
+        position: where the page ends; None: the list ends there.
         wanted: the list's query.
         scope: what else tells lists apart, such as the run.
     """
-    data = orjson.dumps([position, _fingerprint(wanted, scope)])
+    if position is None:
+        return None
+    data = orjson.dumps([*position, _fingerprint(wanted, scope)])
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
-def decode_cursor(cursor: str | None, wanted: BaseModel, scope: str = "") -> int | None:
+def decode_cursor(
+    cursor: str | None, wanted: BaseModel, scope: str = "", *, length: int = 1
+) -> Position | None:
     """The position a cursor stands for; None without one.
+
+    Args:
+        cursor: as given.
+        wanted: the list's query.
+        scope: as for `encode_cursor`.
+        length: numbers that make a position of that list.
 
     Raises:
         InvalidQueryError: if the cursor is broken or belongs to a list with other filters.
@@ -39,17 +50,19 @@ def decode_cursor(cursor: str | None, wanted: BaseModel, scope: str = "") -> int
     try:
         encoded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
         data = orjson.loads(base64.b64decode(encoded, altchars=b"-_", validate=True))
-        position, fingerprint = data
+        *position, fingerprint = data
     except (binascii.Error, ValueError, TypeError) as error:
         raise _broken() from error
-    if not _is_position(position) or fingerprint != _fingerprint(wanted, scope):
+    if len(position) != length or not all(map(_is_number, position)):
         raise _broken()
-    return position
+    if fingerprint != _fingerprint(wanted, scope):
+        raise _broken()
+    return tuple(position)
 
 
-def _is_position(value: object) -> TypeGuard[int]:
+def _is_number(value: object) -> TypeGuard[int]:
     # The exact type: true is an int too.
-    return type(value) is int and 0 <= value <= _MAX_POSITION
+    return type(value) is int and 0 <= value <= _MAX_NUMBER
 
 
 def _broken() -> InvalidQueryError:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+import orjson
+from fastapi import APIRouter, Path, Query, Response
 from tamiyo_leyline import DecisionItem, DecisionRecord, ProblemCode, RunConfig
 from tamiyo_leyline.api import Page
 from tamiyo_leyline.fields import MAX_COUNT
@@ -20,19 +21,20 @@ router = APIRouter(tags=["history"])
 EpochPath = Annotated[int, Path(ge=0, le=MAX_COUNT, description="The epoch reported.")]
 
 
-@router.get("/decisions", responses=problems(body=False))
-async def list_decisions(query: Annotated[DecisionQuery, Query()], services: Wired) -> Page[DecisionItem]:
+@router.get("/decisions", response_model=Page[DecisionItem], responses=problems(body=False))
+async def list_decisions(query: Annotated[DecisionQuery, Query()], services: Wired) -> Response:
     """List decisions of all runs."""
-    return await _page(services, query, query.wanted(decode_cursor(query.cursor, query)))
+    return await _page(services, query, query.wanted(decode_cursor(query.cursor, query, length=2)))
 
 
 @router.get(
     "/runs/{run_id}/decisions",
+    response_model=Page[DecisionItem],
     responses=problems(ProblemCode.RUN_NOT_FOUND, body=False),
 )
 async def list_run_decisions(
     run_id: RunIdPath, query: Annotated[DecisionQuery, Query()], services: Wired
-) -> Page[DecisionItem]:
+) -> Response:
     """List the decisions of one run."""
     run = await services.history.run(run_id)
     layout = RunConfig.model_validate_json(run.config).topology.layout
@@ -55,8 +57,9 @@ async def show_decision(
 
 async def _page(
     services: Services, query: DecisionQuery, wanted: DecisionFilter, scope: str = ""
-) -> Page[DecisionItem]:
-    found = await services.history.items(wanted, query.limit + 1)
-    page = found[: query.limit]
-    more = encode_cursor(page[-1][0], query, scope) if len(found) > query.limit else None
-    return Page(items=tuple(item for _, item in page), next_cursor=more)
+) -> Response:
+    """A `Page[DecisionItem]`; the items are JSON already."""
+    found = await services.history.items(wanted, query.limit)
+    cursor = orjson.dumps(encode_cursor(found.resume, query, scope)).decode()
+    body = f'{{"items":[{",".join(found.rows)}],"next_cursor":{cursor}}}'
+    return Response(body, media_type="application/json")

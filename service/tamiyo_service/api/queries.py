@@ -16,7 +16,7 @@ from tamiyo_leyline.fields import MAX_COUNT
 from tamiyo_service.clock import Clock, to_micros
 from tamiyo_service.errors import InvalidQueryError
 from tamiyo_service.runs.engines import POLICY_NAMES
-from tamiyo_service.store.rows import DecisionFilter, RunFilter
+from tamiyo_service.store.rows import DecisionFilter, Position, RunFilter
 
 _GERMINATION: Final = re.compile(r"GERMINATE_[A-Z0-9_]{1,64}", re.ASCII)
 _REPEATABLE: Final = frozenset({"action", "label"})
@@ -85,7 +85,7 @@ class RunQuery(PageQuery):
         None, ge=0, le=1e9, description="Seconds since the last report (or the creation), at least."
     )
 
-    def wanted(self, position: int | None, clock: Clock) -> RunFilter:
+    def wanted(self, position: Position | None, clock: Clock) -> RunFilter:
         """The filter that the store understands."""
         silent_since = None
         if self.silent_for is not None:
@@ -112,12 +112,12 @@ class DecisionQuery(PageQuery):
     order: Literal["desc", "asc"] = Field("desc", description="desc: the newest first.")
 
     def wanted(
-        self, position: int | None, run_pk: int | None = None, layout: ActionLayout | None = None
+        self, position: Position | None, run_pk: int | None = None, layout: ActionLayout | None = None
     ) -> DecisionFilter:
         """The filter that the store understands.
 
         Args:
-            position: of the last item of the page before.
+            position: where the page before ended.
             run_pk: of one run only.
             layout: the actions of that run.
 

@@ -67,10 +67,8 @@ async def create_run(run_id: RunIdPath, config: ConfigBody, services: Wired, res
 async def list_runs(query: Annotated[RunQuery, Query()], services: Wired) -> Page[RunView]:
     """List runs, the newest first."""
     position = decode_cursor(query.cursor, query)
-    found = await services.history.views(query.wanted(position, services.clock), query.limit + 1)
-    page = found[: query.limit]
-    more = encode_cursor(page[-1][0], query) if len(found) > query.limit else None
-    return Page(items=tuple(view for _, view in page), next_cursor=more)
+    found = await services.history.views(query.wanted(position, services.clock), query.limit)
+    return Page(items=tuple(found.rows), next_cursor=encode_cursor(found.resume, query))
 
 
 @router.get(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Collection, Iterator
-from typing import Final
+from typing import Any, Final
 from weakref import WeakValueDictionary
 
+import orjson
 from tamiyo_core import BUILT_IN, Engine, UnknownPolicyError, build_policy, installed_policies
 from tamiyo_leyline import PolicyChoice, RunConfig
 
@@ -13,6 +15,8 @@ from tamiyo_service.errors import InvalidConfigError, NoArtifactError
 from tamiyo_service.runs.absent import AbsentPolicy
 
 LEARNED: Final = "learned"
+_RECENT: Final = 256
+"""Stored configurations whose engines are kept, apart from those in use; labels make no difference."""
 
 
 class _PolicyNames(Collection[str]):
@@ -41,16 +45,29 @@ class Engines:
     def __init__(self) -> None:
         self._absent: dict[PolicyChoice, AbsentPolicy] = {}
         self._by_config: WeakValueDictionary[str, Engine] = WeakValueDictionary()
-        self._by_text: WeakValueDictionary[str, Engine] = WeakValueDictionary()
+        self._recent: OrderedDict[bytes, Engine] = OrderedDict()
 
     def stored(self, config: str) -> Engine:
-        """The engine for a configuration as the store has it, mostly without parsing it.
+        """The engine for a configuration as the store has it, mostly without validating it.
 
         If its policy is not installed any more, the engine can do everything but decide.
         """
-        engine = self._by_text.get(config)
+        return self._of_content(orjson.loads(config))
+
+    def stored_config(self, config: str) -> RunConfig:
+        """A configuration as the store has it, mostly without validating it."""
+        content = orjson.loads(config)
+        labels = content["labels"]
+        return self._of_content(content).config.model_copy(update={"labels": labels})
+
+    def _of_content(self, content: dict[str, Any]) -> Engine:
+        key = orjson.dumps({name: value for name, value in content.items() if name != "labels"})
+        engine = self._recent.get(key)
         if engine is None:
-            engine = self._by_text[config] = self._restored(RunConfig.model_validate_json(config))
+            engine = self._recent[key] = self._restored(RunConfig.model_validate_json(key))
+            if len(self._recent) > _RECENT:
+                self._recent.popitem(last=False)
+        self._recent.move_to_end(key)
         return engine
 
     def of(self, config: RunConfig) -> Engine:

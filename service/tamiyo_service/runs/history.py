@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import orjson
 from tamiyo_core import explain_features, explain_slots
+from tamiyo_core.state import SeedTrack
 from tamiyo_leyline import (
     DecisionItem,
     DecisionRecord,
     DecisionReply,
-    OutcomeRecord,
-    RunConfig,
+    RunResult,
     SeedStage,
 )
 from tamiyo_leyline.api import RunView, SeedView
@@ -29,12 +29,17 @@ from tamiyo_service.store.rows import (
     DecisionKey,
     DecisionRow,
     Entry,
+    Found,
     OutcomeRow,
     Overview,
     Rewind,
     RunFilter,
     RunRow,
 )
+
+_OUTCOME_FIELDS: Final = ("command_id", "status", "epoch", "detail")
+
+About = Callable[[Entry], tuple[Sequence[Rewind], Sequence[OutcomeRow]]]
 
 
 class History:
@@ -64,17 +69,16 @@ class History:
         """The run as it stands."""
         return (await self._views([run]))[0]
 
-    async def views(self, wanted: RunFilter, limit: int) -> list[tuple[int, RunView]]:
-        """Runs that pass the filter, the newest first, each with its position in the list."""
-        runs = await self._store.runs(wanted, limit)
-        views = await self._views(runs)
-        return [(run.run_pk, view) for run, view in zip(runs, views, strict=True)]
+    async def views(self, wanted: RunFilter, limit: int) -> Found[RunView]:
+        """At most `limit` runs that pass the filter, the newest first."""
+        found = await self._store.runs(wanted, limit)
+        return Found(await self._views(found.rows), found.resume)
 
-    async def items(self, wanted: DecisionFilter, limit: int) -> list[tuple[int, DecisionItem]]:
-        """Decisions that pass the filter, each with its position in the list."""
-        rows = await self._store.decisions(wanted, limit)
-        items = await self._items(rows)
-        return [(row.position, item) for row, item in zip(rows, items, strict=True)]
+    async def items(self, wanted: DecisionFilter, limit: int) -> Found[str]:
+        """At most `limit` decisions that pass the filter, each a `DecisionItem` as JSON."""
+        found = await self._store.decisions(wanted, limit)
+        about = await self._about(found.rows)
+        return Found([item_json(row.entry, *about(row.entry)) for row in found.rows], found.resume)
 
     async def record(self, run: RunRow, epoch: int, attempt: int | None = None) -> DecisionRecord:
         """One decision with everything it was made from, recomputed from the inputs and checked.
@@ -116,7 +120,8 @@ class History:
         before = await self._store.entry_before(run.run_pk, entry.seq)
         session = Session(run.run_pk, run.run_id, engine, standing_of(engine, run, None))
         report, step = recompute(session, before, entry)
-        item = (await self._items([DecisionRow(0, run.run_id, entry)]))[0]
+        row = DecisionRow((), run.run_id, entry)
+        item = DecisionItem.model_validate_json(item_json(entry, *(await self._about([row]))(entry)))
         if item.commands != step.commands:
             raise ExplanationError(f"recomputing decision {item.decision_id} gives other commands")
         epoch = report.epoch
@@ -131,27 +136,26 @@ class History:
             events=step.events,
         )
 
-    async def _items(self, rows: Sequence[DecisionRow]) -> list[DecisionItem]:
+    async def _about(self, rows: Sequence[DecisionRow]) -> About:
+        """What tells the rewinds of a decision's run, and the outcomes of its commands."""
         rewinds = await self._store.rewinds(sorted({row.entry.run_pk for row in rows}))
         outcomes = await self._store.outcomes([_key(row.entry) for row in rows])
-        return [
-            _item(row.entry, rewinds.get(row.entry.run_pk, ()), outcomes.get(_key(row.entry), ()))
-            for row in rows
-        ]
+        return lambda entry: (rewinds.get(entry.run_pk, ()), outcomes.get(_key(entry), ()))
 
     async def _views(self, runs: Sequence[RunRow]) -> list[RunView]:
         overviews = await self._store.overviews([run.run_pk for run in runs])
         return [self._view(run, overviews[run.run_pk]) for run in runs]
 
     def _view(self, run: RunRow, overview: Overview) -> RunView:
-        config = RunConfig.model_validate_json(run.config)
+        config = self._engines.stored_config(run.config)
         engine = self._engines.stored(run.config)
         standing = standing_of(engine, run, overview.last)
         reported, last = overview.last_report_at, overview.last
-        return RunView(
+        # All of it was validated when it was stored.
+        return RunView.model_construct(
             run_id=run.run_id,
             status=run.status,
-            result=run.result,
+            result=None if run.result is None else RunResult(run.result),
             attempt=standing.attempt,
             last_epoch=standing.last_epoch,
             created_at=from_micros(run.created_at),
@@ -161,16 +165,7 @@ class History:
             rules_version=run.rules_version,
             policy=identity_of(engine),
             counts=overview.counts,
-            seeds=tuple(
-                SeedView(
-                    seed_id=seed.seed_id,
-                    slot_id=seed.slot_id,
-                    blueprint_id=seed.blueprint_id,
-                    stage=SeedStage(seed.stage),
-                    alpha=seed.alpha,
-                )
-                for seed in standing.state.tracker.seeds
-            ),
+            seeds=tuple(map(_seed_view, standing.state.tracker.seeds)),
             labels=config.labels,
         )
 
@@ -179,24 +174,34 @@ def _key(entry: Entry) -> DecisionKey:
     return DecisionKey(entry.run_pk, entry.attempt, entry.epoch or 0)
 
 
-def _item(entry: Entry, rewinds: Sequence[Rewind], outcomes: Sequence[OutcomeRow]) -> DecisionItem:
-    reply = DecisionReply.model_validate_json(entry.reply or "")
-    return DecisionItem(
-        **_fields(reply),
-        decided_at=from_micros(entry.at),
-        action=entry.action or "",
-        warnings=tuple(orjson.loads(entry.warnings)) if entry.warnings else (),
-        outcomes=tuple(
-            OutcomeRecord(
-                command_id=row.command_id,
-                status=row.status,
-                epoch=row.known_epoch,
-                detail=row.detail,
-            )
-            for row in outcomes
-        ),
-        superseded=is_superseded(entry.attempt, entry.epoch or 0, rewinds),
+def _seed_view(seed: SeedTrack) -> SeedView:
+    return SeedView.model_construct(
+        seed_id=seed.seed_id,
+        slot_id=seed.slot_id,
+        blueprint_id=seed.blueprint_id,
+        stage=SeedStage(seed.stage),
+        alpha=seed.alpha,
     )
+
+
+def item_json(entry: Entry, rewinds: Sequence[Rewind], outcomes: Sequence[OutcomeRow]) -> str:
+    """A `DecisionItem` as JSON: the stored reply goes in as it is.
+
+    Args:
+        entry: of a report.
+        rewinds: of its run.
+        outcomes: of its commands.
+    """
+    told = [(row.command_id, row.status, row.known_epoch, row.detail) for row in outcomes]
+    rest = {
+        "decided_at": from_micros(entry.at),
+        "action": entry.action,
+        "warnings": orjson.loads(entry.warnings) if entry.warnings else [],
+        "outcomes": [dict(zip(_OUTCOME_FIELDS, values, strict=True)) for values in told],
+        "superseded": is_superseded(entry.attempt, entry.epoch or 0, rewinds),
+    }
+    reply = (entry.reply or "").removesuffix("}")
+    return f"{reply},{orjson.dumps(rest, option=orjson.OPT_UTC_Z).decode()[1:]}"
 
 
 def _fields(schema: DecisionReply) -> dict[str, Any]:

@@ -19,10 +19,12 @@ from tamiyo_service.store.rows import (
     DecisionKey,
     DecisionRow,
     Entry,
+    Found,
     InputKind,
     NewRun,
     OutcomeRow,
     Overview,
+    Position,
     Rewind,
     RunFilter,
     RunRow,
@@ -135,7 +137,7 @@ class MemoryStore:
         }
         return {run_pk: rewinds for run_pk, rewinds in found.items() if rewinds}
 
-    async def decisions(self, wanted: DecisionFilter, limit: int) -> list[DecisionRow]:
+    async def decisions(self, wanted: DecisionFilter, limit: int) -> Found[DecisionRow]:
         names = {row.run_pk: row.run_id for row in self._runs.values()}
         rows = [
             DecisionRow(position, names[entry.run_pk], entry)
@@ -144,16 +146,19 @@ class MemoryStore:
         ]
         rows.sort(key=lambda row: row.position, reverse=not wanted.ascending)
         if wanted.after is not None:
-            after, sign = wanted.after, 1 if wanted.ascending else -1
-            rows = [row for row in rows if sign * (row.position - after) > 0]
-        return rows[:limit]
+            after, ascending = wanted.after, wanted.ascending
+            rows = [row for row in rows if (row.position > after if ascending else row.position < after)]
+        more = len(rows) > limit
+        return Found(rows[:limit], rows[limit - 1].position if more else None)
 
     async def outcomes(self, keys: Sequence[DecisionKey]) -> dict[DecisionKey, tuple[OutcomeRow, ...]]:
         return {key: self._outcomes[key] for key in keys if key in self._outcomes}
 
-    async def runs(self, wanted: RunFilter, limit: int) -> list[RunRow]:
-        rows = sorted(self._runs.values(), key=lambda row: -row.run_pk)
-        return [row for row in rows if self._wants_run(wanted, row)][:limit]
+    async def runs(self, wanted: RunFilter, limit: int) -> Found[RunRow]:
+        newest = sorted(self._runs.values(), key=lambda row: -row.run_pk)
+        rows = [row for row in newest if self._wants_run(wanted, row)]
+        more = len(rows) > limit
+        return Found(rows[:limit], (rows[limit - 1].run_pk,) if more else None)
 
     async def overviews(self, run_pks: Sequence[int]) -> dict[int, Overview]:
         return {run_pk: self._overview(run_pk) for run_pk in run_pks}
@@ -256,10 +261,10 @@ class MemoryStore:
     def _of(self, run_pk: int) -> list[Entry]:
         return self._entries.get(run_pk, [])
 
-    def _positions(self, wanted: DecisionFilter) -> Iterator[tuple[int, Entry]]:
+    def _positions(self, wanted: DecisionFilter) -> Iterator[tuple[Position, Entry]]:
         if wanted.run_pk is None:
-            return iter(enumerate(self._journal, 1))
-        return ((entry.seq, entry) for entry in self._of(wanted.run_pk))
+            return (((entry.at, number), entry) for number, entry in enumerate(self._journal, 1))
+        return (((entry.seq,), entry) for entry in self._of(wanted.run_pk))
 
     def _wants_run(self, wanted: RunFilter, row: RunRow) -> bool:
         reports = [entry.at for entry in self._of(row.run_pk) if entry.epoch is not None]
@@ -269,7 +274,7 @@ class MemoryStore:
             and wanted.policy in (None, row.policy)
             and wanted.status in (None, row.status)
             and (wanted.silent_since is None or last_sign <= wanted.silent_since)
-            and (wanted.before is None or row.run_pk < wanted.before)
+            and (wanted.after is None or (row.run_pk,) < wanted.after)
         )
 
 

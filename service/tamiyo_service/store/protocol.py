@@ -14,6 +14,7 @@ from tamiyo_service.store.rows import (
     DecisionKey,
     DecisionRow,
     Entry,
+    Found,
     NewRun,
     OutcomeRow,
     Overview,
@@ -93,14 +94,14 @@ class Store(Protocol):
     async def rewinds(self, run_pks: Sequence[int]) -> dict[int, tuple[Rewind, ...]]:
         """The rewinds of these runs by run, in order of the attempts; runs without any are absent."""
 
-    async def decisions(self, wanted: DecisionFilter, limit: int) -> list[DecisionRow]:
-        """Decisions in the order of their ids."""
+    async def decisions(self, wanted: DecisionFilter, limit: int) -> Found[DecisionRow]:
+        """At most `limit` decisions: of all runs by the moment decided, of one run by their numbers."""
 
     async def outcomes(self, keys: Sequence[DecisionKey]) -> dict[DecisionKey, tuple[OutcomeRow, ...]]:
         """What became of the commands of these decisions; decisions without outcomes are absent."""
 
-    async def runs(self, wanted: RunFilter, limit: int) -> list[RunRow]:
-        """Runs, the newest first."""
+    async def runs(self, wanted: RunFilter, limit: int) -> Found[RunRow]:
+        """At most `limit` runs, the newest first."""
 
     async def overviews(self, run_pks: Sequence[int]) -> dict[int, Overview]:
         """What each of these runs has done so far."""

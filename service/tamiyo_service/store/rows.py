@@ -5,9 +5,27 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from tamiyo_leyline import RunStatus
+
+Listed = TypeVar("Listed")
+
+Position = tuple[int, ...]
+"""Where an item stands in its list: a decision by moment and id, within one run by its number; a run by its
+key."""
+
+
+class Found(NamedTuple, Generic[Listed]):
+    """What a search for one page came to."""
+
+    rows: list[Listed]
+    resume: Position | None
+    """Where the next page begins: after this position. None: there is no more.
+
+    A page may hold fewer rows than it has room for, even none, and yet not be the last: a search looks at a
+    bounded number of rows.
+    """
 
 
 class InputKind(StrEnum):
@@ -142,8 +160,7 @@ class Overview(NamedTuple):
 class DecisionRow(NamedTuple):
     """A report's entry as the history lists it."""
 
-    position: int
-    """Where it stands in the list: its number within one run's list, its id in the list over all runs."""
+    position: Position
     run_id: str
     entry: Entry
 
@@ -161,7 +178,7 @@ class DecisionFilter:
         risk: the highest risk of the commands.
         since, until: moments, `until` excluded.
         ascending: oldest first.
-        after: position of the last decision of the page before.
+        after: where the page before ended.
     """
 
     run_pk: int | None = None
@@ -174,7 +191,7 @@ class DecisionFilter:
     since: int | None = None
     until: int | None = None
     ascending: bool = False
-    after: int | None = None
+    after: Position | None = None
 
 
 @dataclass(frozen=True)
@@ -186,14 +203,14 @@ class RunFilter:
         policy: name.
         status: ACTIVE, HELD or COMPLETED.
         silent_since: the last report (the creation, if there is none) is no later than this moment.
-        before: run_pk of the last run of the page before.
+        after: where the page before ended.
     """
 
     labels: tuple[tuple[str, str], ...] = ()
     policy: str | None = None
     status: RunStatus | None = None
     silent_since: int | None = None
-    before: int | None = None
+    after: Position | None = None
 
 
 class DecisionKey(NamedTuple):

@@ -5,12 +5,13 @@ Columns that lists read come first and long texts last: SQLite reads a row's hea
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     ForeignKey,
     Index,
     Integer,
@@ -37,6 +38,8 @@ runs: Final = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("status", Text, nullable=False),
     Column("result", Text),
+    Index("ix_runs_status", "status", "run_pk"),
+    Index("ix_runs_policy", "policy", "run_pk"),
     sqlite_autoincrement=True,
 )
 """One row for each run, never touched by a report."""
@@ -49,6 +52,9 @@ run_labels: Final = Table(
     Column("value", Text, nullable=False),
     Index("ix_run_labels_value", "key", "value", "run_pk"),
 )
+
+LABEL_HEAD: Final = 250
+"""Characters of a label's value that a lookup compares first."""
 
 journal: Final = Table(
     "journal",
@@ -76,19 +82,22 @@ journal: Final = Table(
 )
 """Every numbered input of every run, only ever appended to."""
 
-Index(
-    "ix_journal_rewinds",
-    journal.c.run_pk,
-    sqlite_where=journal.c.kind == "rewind",
-    postgresql_where=journal.c.kind == "rewind",
+
+def _partial(name: str, condition: ColumnElement[bool], *columns: Column[Any]) -> None:
+    """An index that leaves out the many rows nobody looks for: they cost no write."""
+    Index(name, *columns, sqlite_where=condition, postgresql_where=condition)
+
+
+_partial("ix_journal_rewinds", journal.c.kind == "rewind", journal.c.run_pk)
+_partial("ix_journal_others", journal.c.epoch.is_(None), journal.c.run_pk)
+_partial("ix_journal_moments", journal.c.epoch.is_not(None), journal.c.at, journal.c.id, journal.c.epoch)
+_partial("ix_journal_policies", journal.c.epoch.is_not(None), journal.c.policy, journal.c.at, journal.c.id)
+_partial("ix_journal_actions", journal.c.action != "WAIT", journal.c.action, journal.c.at, journal.c.id)
+_partial("ix_journal_acting", journal.c.action != "WAIT", journal.c.at, journal.c.id, journal.c.action)
+_partial(
+    "ix_journal_acting_runs", journal.c.action != "WAIT", journal.c.run_pk, journal.c.seq, journal.c.action
 )
-Index(
-    "ix_journal_actions",
-    journal.c.action,
-    journal.c.id,
-    sqlite_where=journal.c.action != "WAIT",
-    postgresql_where=journal.c.action != "WAIT",
-)
+_partial("ix_journal_risks", journal.c.risk > 1, journal.c.risk, journal.c.at, journal.c.id)
 
 command_outcomes: Final = Table(
     "command_outcomes",

@@ -19,7 +19,7 @@ from tamiyo_service.errors import (
     TamiyoError,
     VersionConflictError,
 )
-from tamiyo_service.store import retention, statements
+from tamiyo_service.store import listing, retention, statements
 from tamiyo_service.store.checkpointer import Checkpointer
 from tamiyo_service.store.dialect import (
     ALONE_ROWS,
@@ -32,6 +32,7 @@ from tamiyo_service.store.dialect import (
 )
 from tamiyo_service.store.expired import Belonging, Cutoffs, Expired, ExpiredPage, Retired
 from tamiyo_service.store.migrate import prepare
+from tamiyo_service.store.overviews import overviews
 from tamiyo_service.store.protocol import Ended
 from tamiyo_service.store.rows import (
     ClientDecisionRow,
@@ -39,6 +40,7 @@ from tamiyo_service.store.rows import (
     DecisionKey,
     DecisionRow,
     Entry,
+    Found,
     InputKind,
     NewRun,
     OutcomeRow,
@@ -144,9 +146,8 @@ class SqlStore:
             found[run_pk] = (*found.get(run_pk, ()), rewind_of(attempt, payload))
         return found
 
-    async def decisions(self, wanted: DecisionFilter, limit: int) -> list[DecisionRow]:
-        rows = await self._all(statements.decisions(wanted, limit))
-        return [_decision(row, within_run=wanted.run_pk is not None) for row in rows]
+    async def decisions(self, wanted: DecisionFilter, limit: int) -> Found[DecisionRow]:
+        return await self._read(lambda connection: listing.decisions(connection, wanted, limit))
 
     async def outcomes(self, keys: Sequence[DecisionKey]) -> dict[DecisionKey, tuple[OutcomeRow, ...]]:
         if not keys:
@@ -157,13 +158,11 @@ class SqlStore:
             found[key] = (*found.get(key, ()), row)
         return found
 
-    async def runs(self, wanted: RunFilter, limit: int) -> list[RunRow]:
-        return [_run(row) for row in await self._all(statements.list_runs(wanted, limit))]
+    async def runs(self, wanted: RunFilter, limit: int) -> Found[RunRow]:
+        return await self._read(lambda connection: listing.list_runs(connection, wanted, limit))
 
     async def overviews(self, run_pks: Sequence[int]) -> dict[int, Overview]:
-        return await self._read(
-            lambda connection: {run_pk: _overview(connection, run_pk) for run_pk in run_pks}
-        )
+        return await self._read(lambda connection: overviews(connection, run_pks))
 
     async def add_client_decisions(self, rows: Sequence[ClientDecisionRow]) -> int:
         recorded: int = await self._do(lambda connection: _record(connection, rows))
@@ -275,13 +274,6 @@ def _record(connection: Connection, rows: Sequence[ClientDecisionRow]) -> int:
     return sum(connection.execute(statement.values(row._asdict())).rowcount for row in rows)
 
 
-def _overview(connection: Connection, run_pk: int) -> Overview:
-    last = connection.execute(statements.last_entry(run_pk)).first()
-    reported = connection.execute(statements.last_report_moment(run_pk)).scalar()
-    counted = connection.execute(statements.counts(run_pk)).all()
-    return Overview(_optional_entry(last), reported, dict(map(tuple, counted)))
-
-
 def _translate(error: Exception) -> TamiyoError:
     if isinstance(error, IntegrityError):
         return VersionConflictError(f"the run was advanced by another process: {error.orig}")
@@ -292,12 +284,6 @@ def _translate(error: Exception) -> TamiyoError:
 
 def _run(row: Row[Any]) -> RunRow:
     return RunRow._make(row)._replace(status=RunStatus(row.status))
-
-
-def _decision(row: Row[Any], *, within_run: bool) -> DecisionRow:
-    number, run_id, *columns = tuple(row)
-    entry = _entry(columns)
-    return DecisionRow(entry.seq if within_run else number, run_id, entry)
 
 
 def _optional_entry(row: Row[Any] | None) -> Entry | None:

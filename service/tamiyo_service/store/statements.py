@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, literal_column, or_, select, tuple_
+from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, func, literal_column, select, tuple_
 
 from tamiyo_service.store.expired import RETIRED_MARK
-from tamiyo_service.store.rows import DecisionFilter, DecisionKey, RunFilter
-from tamiyo_service.store.schema import command_outcomes, journal, run_labels, runs
-
-Condition = Callable[[Any], ColumnElement[bool]]
+from tamiyo_service.store.rows import DecisionKey
+from tamiyo_service.store.schema import command_outcomes, journal, runs
 
 _ENTRY = [column for column in journal.columns if column.name != "id"]
 _OUTCOME = [column for column in command_outcomes.columns if column.name != "id"]
@@ -69,31 +67,30 @@ def outcomes(keys: Sequence[DecisionKey]) -> Select[Any]:
     return select(*_OUTCOME).where(decision.in_(keys)).order_by(command_outcomes.c.id)
 
 
-def counts(run_pk: int) -> Select[Any]:
-    """Decisions of a run by action."""
-    wanted = select(journal.c.action, func.count()).where(journal.c.run_pk == run_pk, _is_report())
-    return wanted.group_by(journal.c.action).order_by(journal.c.action)
+def last_entries(run_pks: Sequence[int]) -> Select[Any]:
+    """The latest input of each of these runs."""
+    latest = _latest(journal.alias().c)
+    is_last = and_(journal.c.run_pk == runs.c.run_pk, journal.c.seq == latest)
+    return select(*_ENTRY).select_from(runs.join(journal, is_last)).where(runs.c.run_pk.in_(run_pks))
 
 
-def last_report_moment(run_pk: int) -> Select[Any]:
-    """When the run last reported."""
-    reports = select(journal.c.at).where(journal.c.run_pk == run_pk, _is_report())
-    return reports.order_by(journal.c.seq.desc()).limit(1)
+def last_report_moments(run_pks: Sequence[int]) -> Select[Any]:
+    """Run and moment of the last report of each of these runs; None without one."""
+    return select(runs.c.run_pk, _last_report_moment()).where(runs.c.run_pk.in_(run_pks))
 
 
-def decisions(wanted: DecisionFilter, limit: int) -> Select[Any]:
-    """Decisions that pass the filter, in the order of their ids."""
-    statement = select(journal.c.id, runs.c.run_id, *_ENTRY).join(runs, runs.c.run_pk == journal.c.run_pk)
-    # Within one run numbers and ids rise together, and its index is by number.
-    order = journal.c.id if wanted.run_pk is None else journal.c.seq
-    statement = statement.where(*_decision_conditions(wanted, order))
-    return statement.order_by(order.asc() if wanted.ascending else order.desc()).limit(limit)
+def acting_counts(run_pks: Sequence[int]) -> Select[Any]:
+    """Run, action and number of the decisions of these runs that were no WAIT."""
+    acting = journal.c.action != literal_column("'WAIT'")
+    wanted = select(journal.c.run_pk, journal.c.action, func.count())
+    return wanted.where(journal.c.run_pk.in_(run_pks), acting).group_by(journal.c.run_pk, journal.c.action)
 
 
-def list_runs(wanted: RunFilter, limit: int) -> Select[Any]:
-    """Runs that pass the filter, the newest first."""
-    statement = select(*runs.columns).where(is_present(), *_run_conditions(wanted))
-    return statement.order_by(runs.c.run_pk.desc()).limit(limit)
+def other_counts(run_pks: Sequence[int]) -> Select[Any]:
+    """Run and number of its inputs that were no reports."""
+    wanted = select(journal.c.run_pk, func.count())
+    others = wanted.where(journal.c.run_pk.in_(run_pks), journal.c.epoch.is_(None))
+    return others.group_by(journal.c.run_pk)
 
 
 def is_present() -> ColumnElement[bool]:
@@ -105,59 +102,21 @@ def _entries(run_pk: int) -> Select[Any]:
     return select(*_ENTRY).where(journal.c.run_pk == run_pk)
 
 
-def _is_report() -> ColumnElement[bool]:
+def is_report() -> ColumnElement[bool]:
+    """Whether an input is a report."""
     return journal.c.epoch.is_not(None)
 
 
-def _decision_conditions(wanted: DecisionFilter, order: ColumnElement[int]) -> list[ColumnElement[bool]]:
-    column = journal.c
-    bounds: list[tuple[int | str | None, Condition]] = [
-        (wanted.run_pk, column.run_pk.__eq__),
-        (wanted.since_epoch, column.epoch.__ge__),
-        (wanted.until_epoch, column.epoch.__le__),
-        (wanted.policy, column.policy.__eq__),
-        (wanted.risk, column.risk.__eq__),
-        (wanted.since, column.at.__ge__),
-        (wanted.until, column.at.__lt__),
-        (wanted.after, order.__gt__ if wanted.ascending else order.__lt__),
-    ]
-    present = [is_present()] if wanted.run_pk is None else []
-    return [_is_report(), *present, *_chosen(bounds), *_action_conditions(wanted)]
-
-
-def _chosen(bounds: list[tuple[int | str | None, Condition]]) -> list[ColumnElement[bool]]:
-    return [condition(value) for value, condition in bounds if value is not None]
-
-
-def _action_conditions(wanted: DecisionFilter) -> list[ColumnElement[bool]]:
-    if not wanted.actions and not wanted.germinate:
-        return []
-    action = journal.c.action
-    choices: list[ColumnElement[bool]] = [action.in_(sorted(wanted.actions))] if wanted.actions else []
-    if wanted.germinate:
-        choices.append(action.startswith("GERMINATE_", autoescape=True))
-    # Written out, so that the index without the many WAITs may answer.
-    acting = [] if "WAIT" in wanted.actions else [action != literal_column("'WAIT'")]
-    return [*acting, or_(*choices)]
-
-
-def _run_conditions(wanted: RunFilter) -> list[ColumnElement[bool]]:
-    bounds: list[tuple[int | str | None, Condition]] = [
-        (wanted.before, runs.c.run_pk.__lt__),
-        (wanted.policy, runs.c.policy.__eq__),
-        (wanted.status, runs.c.status.__eq__),
-        (wanted.silent_since, _last_sign().__le__),
-    ]
-    return [*(_has_label(key, value) for key, value in wanted.labels), *_chosen(bounds)]
-
-
-def _has_label(key: str, value: str) -> ColumnElement[bool]:
-    holders = select(run_labels.c.run_pk).where(run_labels.c.key == key, run_labels.c.value == value)
-    return runs.c.run_pk.in_(holders)
-
-
-def _last_sign() -> ColumnElement[int]:
+def last_sign() -> ColumnElement[int]:
     """The moment of a run's last report, or of its creation."""
-    last = select(journal.c.at).where(journal.c.run_pk == runs.c.run_pk, _is_report())
-    last = last.order_by(journal.c.seq.desc()).limit(1)
-    return func.coalesce(last.correlate(runs).scalar_subquery(), runs.c.created_at)
+    return func.coalesce(_last_report_moment(), runs.c.created_at)
+
+
+def _last_report_moment() -> ScalarSelect[int]:
+    last = select(journal.c.at).where(journal.c.run_pk == runs.c.run_pk, is_report())
+    return last.order_by(journal.c.seq.desc()).limit(1).correlate(runs).scalar_subquery()
+
+
+def _latest(entry: Any) -> ScalarSelect[int]:
+    latest = select(func.max(entry.seq)).where(entry.run_pk == runs.c.run_pk)
+    return latest.correlate(runs).scalar_subquery()

@@ -1,0 +1,165 @@
+"""Pages of the lists, on one connection: decisions of all runs or of one, and runs.
+
+No index knows every combination of filters, and a filter may match next to nothing. So a page looks at a
+bounded number of rows, along the index that leaves the fewest: it holds what matched among them, and tells
+where the search goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select, tuple_
+from tamiyo_leyline import RunStatus
+
+from tamiyo_service.store.rows import (
+    DecisionFilter,
+    DecisionRow,
+    Entry,
+    Found,
+    InputKind,
+    Position,
+    RunFilter,
+    RunRow,
+)
+from tamiyo_service.store.schema import journal, runs
+from tamiyo_service.store.statements import is_present, is_report
+from tamiyo_service.store.ways import (
+    Way,
+    decision_checks,
+    run_checks,
+    ways_to_decisions,
+    ways_to_runs,
+    ways_within_run,
+)
+
+LOOKED_AT: Final = 5_000
+"""Entries that a page over all runs looks at, most of them in an index alone."""
+LOOKED_AT_WITHIN_RUN: Final = 1_000
+"""Entries that a page of one run looks at: they are scattered over the file."""
+RUNS_LOOKED_AT: Final = 1_000
+"""Runs that a page looks at, perhaps each with its last report."""
+
+_ENTRY: Final = [column for column in journal.columns if column.name != "id"]
+
+
+class Walk(NamedTuple):
+    """How to go along a way.
+
+    Attributes:
+        ascending: in which direction.
+        after: position of the last item of the page before.
+        looked_at: rows to look at, at most.
+    """
+
+    ascending: bool
+    after: Position | None
+    looked_at: int
+
+    def along(self, way: Way, *columns: Any) -> Select[Any]:
+        """What lies along a way, from the page before on."""
+        statement = select(*columns).select_from(way.source).where(*way.conditions)
+        if self.after is not None:
+            keys, values = tuple_(*way.order), tuple_(*self.after)
+            statement = statement.where(keys > values if self.ascending else keys < values)
+        return statement.order_by(*(key.asc() if self.ascending else key.desc() for key in way.order))
+
+    def reaches(self, way: Way, last: Position) -> ColumnElement[bool]:
+        """Whether a row comes no later than a position."""
+        keys, values = tuple_(*way.order), tuple_(*last)
+        return keys <= values if self.ascending else keys >= values
+
+
+def decisions(
+    connection: Connection, wanted: DecisionFilter, limit: int, settled: int | None = None
+) -> Found[DecisionRow]:
+    """Decisions that pass the filter: of all runs by the moment decided, of one run by their number.
+
+    Args:
+        connection: of a reader.
+        wanted: the filter.
+        limit: size of the page.
+        settled: leave out entries from this id on; None: none.
+    """
+    if wanted.run_pk is None:
+        walk = Walk(wanted.ascending, wanted.after, LOOKED_AT)
+        way = _best(connection, walk, ways_to_decisions(wanted))
+    else:
+        walk = Walk(wanted.ascending, wanted.after, LOOKED_AT_WITHIN_RUN)
+        way = _best(connection, walk, ways_within_run(wanted))
+    checks = way.unanswered(decision_checks(wanted))
+    rare = [is_report()] if settled is None else [is_report(), journal.c.id < settled]
+    found = _page(connection, walk.along(way, *way.order, *_ENTRY), walk, way, checks, rare, limit)
+    names = _names(connection, sorted({row.run_pk for row in found.rows}))
+    width = len(way.order)
+    present = (row for row in found.rows if row.run_pk in names)
+    rows = [DecisionRow(tuple(row[:width]), names[row.run_pk], _entry(row[width:])) for row in present]
+    return Found(rows, found.resume)
+
+
+def list_runs(connection: Connection, wanted: RunFilter, limit: int) -> Found[RunRow]:
+    """Runs that pass the filter, the newest first."""
+    walk = Walk(False, wanted.after, RUNS_LOOKED_AT)
+    way = _best(connection, walk, ways_to_runs(wanted))
+    checks = way.unanswered(run_checks(wanted))
+    statement = walk.along(way, *way.order, *runs.columns)
+    found = _page(connection, statement, walk, way, checks, [is_present()], limit)
+    return Found([run_row(row[1:]) for row in found.rows], found.resume)
+
+
+def run_row(row: Sequence[Any]) -> RunRow:
+    """A row of the table `runs`."""
+    run = RunRow._make(row)
+    return run._replace(status=RunStatus(run.status))
+
+
+def _best(connection: Connection, walk: Walk, ways: Sequence[Way]) -> Way:
+    """The way with the fewest rows, as far as they are counted; of equals the first."""
+    if len(ways) == 1:
+        return ways[0]
+    lengths = []
+    for way in ways:
+        rows = walk.along(way, way.order[-1]).limit(walk.looked_at).subquery()
+        lengths.append(connection.execute(select(func.count()).select_from(rows)).scalar_one())
+    return ways[lengths.index(min(lengths))]
+
+
+def _page(
+    connection: Connection,
+    statement: Select[Any],
+    walk: Walk,
+    way: Way,
+    checks: Sequence[ColumnElement[bool]],
+    rare: Sequence[ColumnElement[bool]],
+    limit: int,
+) -> Found[Row[Any]]:
+    """The rows along a way that pass the checks; those of `rare` fail too seldom to look out for them."""
+    last = _last_to_look_at(connection, walk, way) if checks else None
+    if last is not None:
+        statement = statement.where(walk.reaches(way, last))
+    rows = list(connection.execute(statement.where(*checks, *rare).limit(limit + 1)))
+    if len(rows) > limit:
+        rows = rows[:limit]
+        last = tuple(rows[-1][: len(way.order)])
+    return Found(rows, last)
+
+
+def _last_to_look_at(connection: Connection, walk: Walk, way: Way) -> Position | None:
+    """Where the search of one page ends; None: at the end of everything."""
+    farthest = walk.along(way, *way.order).offset(walk.looked_at - 1).limit(1)
+    row = connection.execute(farthest).first()
+    return None if row is None else tuple(row)
+
+
+def _names(connection: Connection, run_pks: Sequence[int]) -> dict[int, str]:
+    """The runs' ids by their keys; of runs that are there."""
+    if not run_pks:
+        return {}
+    named = select(runs.c.run_pk, runs.c.run_id).where(runs.c.run_pk.in_(run_pks), is_present())
+    return {row.run_pk: row.run_id for row in connection.execute(named)}
+
+
+def _entry(row: Sequence[Any]) -> Entry:
+    entry = Entry._make(row)
+    return entry._replace(kind=InputKind(entry.kind))

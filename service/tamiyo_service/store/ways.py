@@ -1,0 +1,167 @@
+"""Ways through the tables: which index answers which of a list's filters.
+
+A condition that belongs to a partial index is written out, as a literal: such an index answers only to the
+very words. A condition that is left to be checked is written so that no index is taken for its sake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import ColumnElement, FromClause, exists, func, literal_column, or_, select
+from tamiyo_leyline import RiskLevel
+
+from tamiyo_service.store.rows import DecisionFilter, RunFilter
+from tamiyo_service.store.schema import LABEL_HEAD, journal, run_labels, runs
+from tamiyo_service.store.statements import is_report, last_sign
+
+Check = ColumnElement[bool]
+Checks = Mapping[str, Check]
+
+_WAIT: Final = "WAIT"
+_ACTING: Final = journal.c.action != literal_column("'WAIT'")
+_AT_RISK: Final = journal.c.risk > literal_column(str(int(RiskLevel.GREEN)))
+_BY_MOMENT: Final = (journal.c.at, journal.c.id)
+_BY_NUMBER: Final = (journal.c.seq,)
+
+
+class Way(NamedTuple):
+    """An index to go along.
+
+    Attributes:
+        source: tables it leads through.
+        order: columns that tell the list's order.
+        conditions: what narrows it down.
+        answers: which of the filter's parts are met by that.
+    """
+
+    source: FromClause
+    order: tuple[ColumnElement[Any], ...]
+    conditions: tuple[Check, ...] = ()
+    answers: frozenset[str] = frozenset()
+
+    def unanswered(self, checks: Checks) -> list[Check]:
+        """What remains to be checked row by row."""
+        return [check for part, check in checks.items() if part not in self.answers]
+
+
+def ways_to_decisions(wanted: DecisionFilter) -> list[Way]:
+    """Ways to decisions of all runs, in the order of the moments decided."""
+    moments = tuple(_moments(wanted, journal.c.at))
+    found = list(_ways_by_action(wanted))
+    if wanted.risk is not None and wanted.risk > RiskLevel.GREEN:
+        found.append((("risk",), (journal.c.risk == wanted.risk, _AT_RISK)))
+    if wanted.policy is not None:
+        found.append((("policy",), (journal.c.policy == wanted.policy, is_report())))
+    if not found:
+        found.append(((), (is_report(),)))
+    return [
+        Way(journal, _BY_MOMENT, (*conditions, *moments), frozenset({*parts, "moments"}))
+        for parts, conditions in found
+    ]
+
+
+def ways_within_run(wanted: DecisionFilter) -> list[Way]:
+    """Ways to the decisions of one run, in the order of their numbers."""
+    of_run = journal.c.run_pk == wanted.run_pk
+    if _only_acting(wanted):
+        return [Way(journal, _BY_NUMBER, (of_run, _ACTING))]
+    return [Way(journal, _BY_NUMBER, (of_run,))]
+
+
+def ways_to_runs(wanted: RunFilter) -> list[Way]:
+    """Ways to runs, in the order of their creation."""
+    found = [
+        Way(
+            run_labels.join(runs, runs.c.run_pk == run_labels.c.run_pk),
+            (run_labels.c.run_pk,),
+            _is_label(run_labels.c, key, value),
+            frozenset({f"label {key}:{value}"}),
+        )
+        for key, value in wanted.labels
+    ]
+    order = (runs.c.run_pk,)
+    if wanted.status is not None:
+        found.append(Way(runs, order, (runs.c.status == wanted.status,), frozenset({"status"})))
+    if wanted.policy is not None:
+        found.append(Way(runs, order, (runs.c.policy == wanted.policy,), frozenset({"policy"})))
+    return found or [Way(runs, order)]
+
+
+def decision_checks(wanted: DecisionFilter) -> Checks:
+    """The filter's parts, each to be checked on a row."""
+    column = journal.c
+    epoch, action = _by_itself(column.epoch), _by_itself(column.action)
+    choices: list[Check] = [action.in_(sorted(wanted.actions))] if wanted.actions else []
+    if wanted.germinate:
+        choices.append(action.startswith("GERMINATE_", autoescape=True))
+    moments = list(_moments(wanted, _by_itself(column.at)))
+    checks = _chosen(
+        {
+            "since_epoch": (wanted.since_epoch, epoch.__ge__),
+            "until_epoch": (wanted.until_epoch, epoch.__le__),
+            "policy": (wanted.policy, _by_itself(column.policy).__eq__),
+            "risk": (wanted.risk, _by_itself(column.risk).__eq__),
+        }
+    )
+    if choices:
+        checks["action"] = or_(*choices)
+    if moments:
+        checks["moments"] = moments[0] if len(moments) == 1 else moments[0] & moments[1]
+    return checks
+
+
+def run_checks(wanted: RunFilter) -> Checks:
+    """The filter's parts, each to be checked on a run."""
+    checks = _chosen(
+        {
+            "status": (wanted.status, _by_itself(runs.c.status).__eq__),
+            "policy": (wanted.policy, _by_itself(runs.c.policy).__eq__),
+            "silent": (wanted.silent_since, last_sign().__le__),
+        }
+    )
+    return checks | {f"label {key}:{value}": _has_label(key, value) for key, value in wanted.labels}
+
+
+def _ways_by_action(wanted: DecisionFilter) -> Iterator[tuple[tuple[str, ...], tuple[Check, ...]]]:
+    if not _only_acting(wanted):
+        return
+    if len(wanted.actions) == 1 and not wanted.germinate:
+        (action,) = wanted.actions
+        yield ("action",), (journal.c.action == action, _ACTING)
+    else:
+        yield (), (_ACTING, is_report())
+
+
+def _only_acting(wanted: DecisionFilter) -> bool:
+    """Whether none of the many WAITs is asked for."""
+    return (wanted.germinate or bool(wanted.actions)) and _WAIT not in wanted.actions
+
+
+def _moments(wanted: DecisionFilter, at: ColumnElement[int]) -> Iterator[Check]:
+    if wanted.since is not None:
+        yield at >= wanted.since
+    if wanted.until is not None:
+        yield at < wanted.until
+
+
+def _chosen(parts: Mapping[str, tuple[int | str | None, Callable[[Any], Check]]]) -> dict[str, Check]:
+    return {part: check(value) for part, (value, check) in parts.items() if value is not None}
+
+
+def _by_itself(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The column's value, which no index answers for."""
+    return func.coalesce(column, literal_column("NULL"), type_=column.type)
+
+
+def _has_label(key: str, value: str) -> Check:
+    held = run_labels.alias()
+    of_run = held.c.run_pk == runs.c.run_pk
+    return exists(select(held.c.run_pk).where(of_run, *_is_label(held.c, key, value)))
+
+
+def _is_label(column: Any, key: str, value: str) -> tuple[Check, ...]:
+    # The head is what PostgreSQL has an index on.
+    head = func.substr(column.value, literal_column("1"), literal_column(str(LABEL_HEAD)))
+    return (column.key == key, column.value == value, head == value[:LABEL_HEAD])
