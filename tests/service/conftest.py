@@ -1,8 +1,8 @@
-"""A service without sockets, over either store."""
+"""A service without sockets, over every store."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from tamiyo_service.store import MemoryStore, SqlStore, Store
 from tamiyo_service.testing import open_app
 
 from tests.service.clocks import SteppingClock
+from tests.service.postgres import PostgresServer, postgres
 from tests.service.samples import report
 
 
@@ -65,6 +66,51 @@ async def serving(store: Store, **settings: Any) -> AsyncIterator[Service]:
 def sql_store(folder: Path, **options: Any) -> SqlStore:
     """A store on an SQLite file in this folder."""
     return SqlStore(f"sqlite:///{folder / 'tamiyo.db'}", **options)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that no test stops."""
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def shared_database(postgres_server: PostgresServer) -> str:
+    """A database that one test uses after the other."""
+    postgres_server.create("shared")
+    return "shared"
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer, shared_database: str) -> str:
+    """The URL of an empty PostgreSQL database with all tables."""
+    postgres_server.empty(shared_database)
+    return postgres_server.url(shared_database)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'tamiyo.db'}"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    """An open store of each kind, empty."""
+    store: Store
+    if request.param == "memory":
+        store = MemoryStore()
+    elif request.param == "sqlite":
+        store = sql_store(tmp_path)
+    else:
+        store = SqlStore(request.getfixturevalue("postgres_url"))
+    await store.open()
+    yield store
+    await store.close()
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 from tamiyo_service.store.checkpointer import Checkpointer
-from tamiyo_service.store.dialect import Database, checkpoint
+from tamiyo_service.store.dialect import database_at
+from tamiyo_service.store.sqlite import SqliteDatabase, checkpoint
 
 from tests.service.conftest import serving, sql_store
 
@@ -17,15 +18,16 @@ TEXT = "x" * 8192
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'log.db'}")
+def database(tmp_path: Path) -> Iterator[SqliteDatabase]:
+    database = database_at(f"sqlite:///{tmp_path / 'log.db'}")
+    assert isinstance(database, SqliteDatabase)
     with database.writer.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE filler (text TEXT)")
     yield database
     database.dispose()
 
 
-def starts_of(database: Database) -> int:
+def starts_of(database: SqliteDatabase) -> int:
     """How often the log has started over: a counter in the head of its file."""
     with database.path.with_name("log.db-wal").open("rb") as log:
         head = log.read(16)
@@ -37,7 +39,7 @@ def write(connection: Connection) -> None:
         connection.exec_driver_sql("INSERT INTO filler VALUES (?)", (TEXT,))
 
 
-def starts_over(database: Database, checkpointer: Checkpointer, writes: int) -> bool:
+def starts_over(database: SqliteDatabase, checkpointer: Checkpointer, writes: int) -> bool:
     """Whether the log starts over within this many writes that follow each other without a pause."""
     checkpointer.start()
     with database.writer.connect() as connection:
@@ -51,25 +53,25 @@ def starts_over(database: Database, checkpointer: Checkpointer, writes: int) -> 
     return False
 
 
-def test_a_log_that_is_never_copied_only_grows(database: Database) -> None:
+def test_a_log_that_is_never_copied_only_grows(database: SqliteDatabase) -> None:
     checkpointer = Checkpointer(database, entries_between=1_000_000)
     assert not starts_over(database, checkpointer, 300)
     checkpointer.close()
 
 
-def test_a_log_that_is_copied_starts_over_although_writes_never_pause(database: Database) -> None:
+def test_a_log_that_is_copied_starts_over_although_writes_never_pause(database: SqliteDatabase) -> None:
     checkpointer = Checkpointer(database, entries_between=1, long_log=20)
     assert starts_over(database, checkpointer, 10_000)
     checkpointer.close()
 
 
-def test_copying_does_not_wait_for_a_transaction_under_way(database: Database) -> None:
+def test_copying_does_not_wait_for_a_transaction_under_way(database: SqliteDatabase) -> None:
     with database.writer.begin() as connection:
         connection.exec_driver_sql("INSERT INTO filler VALUES ('x')")
         assert database.checkpoint() > 0
 
 
-def test_the_writers_own_copy_leaves_no_transaction_behind(database: Database) -> None:
+def test_the_writers_own_copy_leaves_no_transaction_behind(database: SqliteDatabase) -> None:
     with database.writer.connect() as connection:
         write(connection)
         assert checkpoint(connection) > 0
@@ -81,6 +83,7 @@ def test_the_writers_own_copy_leaves_no_transaction_behind(database: Database) -
 async def test_a_store_copies_its_log_while_it_serves(tmp_path: Path) -> None:
     store = sql_store(tmp_path)
     # Reaching inside: four thousand reports would only show the same more slowly.
+    assert isinstance(store._database, SqliteDatabase)
     store._checkpointer = Checkpointer(store._database, entries_between=5)
     async with serving(store) as service:
         before = (tmp_path / "tamiyo.db").stat().st_size

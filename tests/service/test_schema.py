@@ -15,7 +15,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from tamiyo_service.store import SqlStore, prepare_database
-from tamiyo_service.store.dialect import Database, DatabaseUnusableError, DatabaseUrlError
+from tamiyo_service.store.dialect import Database, DatabaseUnusableError, DatabaseUrlError, database_at
 from tamiyo_service.store.migrate import REVISION, upgrade
 from tamiyo_service.store.rows import NewRun
 from tamiyo_service.store.schema import metadata
@@ -31,19 +31,19 @@ from tests.service.conftest import sql_store
 
 @pytest.fixture
 def database(tmp_path: Path) -> Database:
-    return Database(f"sqlite:///{tmp_path / 'tamiyo.db'}")
+    return database_at(f"sqlite:///{tmp_path / 'tamiyo.db'}")
 
 
 def test_migrations_build_the_tables_that_the_statements_use(database: Database) -> None:
-    upgrade(database.writer)
+    upgrade(database)
     with database.writer.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     database.dispose()
 
 
 def test_migrating_twice_changes_nothing(database: Database) -> None:
-    upgrade(database.writer)
-    upgrade(database.writer)
+    upgrade(database)
+    upgrade(database)
     with database.writer.connect() as connection:
         assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").all() == [(REVISION,)]
     database.dispose()
@@ -186,7 +186,7 @@ def plan(database: Database, statement: object) -> str:
     ],
 )
 def test_frequent_questions_use_an_index(database: Database, statement: object, index: str) -> None:
-    upgrade(database.writer)
+    upgrade(database)
     answer = plan(database, statement)
     assert index in answer
     assert "TEMP B-TREE" not in answer or "rewinds" in index

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from tamiyo_leyline import RunStatus
 from tamiyo_service.errors import TamiyoError, VersionConflictError
-from tamiyo_service.store import MemoryStore, Store
+from tamiyo_service.store import Store
 from tamiyo_service.store.rows import (
     ClientDecisionRow,
     DecisionFilter,
@@ -24,16 +22,6 @@ from tamiyo_service.store.rows import (
     StatusRow,
     Write,
 )
-
-from tests.service.conftest import sql_store
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    store: Store = MemoryStore() if request.param == "memory" else sql_store(tmp_path)
-    await store.open()
-    yield store
-    await store.close()
 
 
 async def create(store: Store, run_id: str = "run", **fields: object) -> RunRow:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 from tamiyo_leyline import RunStatus
 from tamiyo_service.errors import VersionConflictError
-from tamiyo_service.store import MemoryStore, Store
+from tamiyo_service.store import Store
 from tamiyo_service.store.expired import Belonging, Cutoffs, Expired
 from tamiyo_service.store.rows import (
     ClientDecisionRow,
@@ -21,18 +18,9 @@ from tamiyo_service.store.rows import (
     Write,
 )
 
-from tests.service.conftest import sql_store
 from tests.service.test_store import append, create, entry, unheard
 
 EVERYTHING = Cutoffs(completed=10**15, silent=10**15)
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    store: Store = MemoryStore() if request.param == "memory" else sql_store(tmp_path)
-    await store.open()
-    yield store
-    await store.close()
 
 
 async def look(store: Store, cutoffs: Cutoffs = EVERYTHING) -> list[Expired]:

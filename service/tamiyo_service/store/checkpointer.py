@@ -13,7 +13,8 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from tamiyo_service.store.dialect import Database, checkpoint
+from tamiyo_service.store.database import Database
+from tamiyo_service.store.sqlite import SqliteDatabase, checkpoint
 
 ENTRIES_BETWEEN: Final = 1_000
 """At about 16 KiB of log for each entry, some 16 MiB."""
@@ -33,7 +34,11 @@ class Checkpointer:
     """
 
     def __init__(
-        self, database: Database, *, entries_between: int = ENTRIES_BETWEEN, long_log: int = LONG_LOG_PAGES
+        self,
+        database: SqliteDatabase,
+        *,
+        entries_between: int = ENTRIES_BETWEEN,
+        long_log: int = LONG_LOG_PAGES,
     ) -> None:
         self._database = database
         self._entries_between = entries_between
@@ -89,3 +94,8 @@ class Checkpointer:
             return
         if connection is None and pages >= self._long_log:
             self._long.set()
+
+
+def checkpointer_of(database: Database) -> Checkpointer | None:
+    """A checkpointer, if the database leaves its log to its users."""
+    return Checkpointer(database) if isinstance(database, SqliteDatabase) else None

@@ -1,214 +1,80 @@
-"""The one place that knows databases apart: how to connect, begin, and write many rows at once."""
+"""Which kind of database a URL names. What sets the kinds apart is in a module for each."""
 
 from __future__ import annotations
 
-import itertools
-import os
-import sqlite3
 from collections.abc import Sequence
-from functools import lru_cache
-from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any
 
-from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, insert, make_url
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import Connection, Table, make_url
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import NullPool, QueuePool
+from sqlalchemy.exc import ArgumentError
 
-READ_CONNECTIONS: Final = 4
-PATIENCE_SECONDS: Final = 5.0
-ALONE_ROWS: Final = 32
-"""Rows in one INSERT: few statements for the driver to remember, far below SQLite's limit of parameters."""
-_PRAGMAS: Final = (
-    # A row of about 2 KiB fills a page of 8 KiB better than one of 4. Only a new file takes it.
-    "PRAGMA page_size=8192",
-    "PRAGMA journal_mode=WAL",
-    "PRAGMA synchronous=FULL",
-    "PRAGMA foreign_keys=ON",
-    # The store checkpoints on a thread of its own, off the way of the writes.
-    "PRAGMA wal_autocheckpoint=0",
+from tamiyo_service.store import sqlite
+from tamiyo_service.store.database import (
+    PATIENCE_SECONDS,
+    READ_CONNECTIONS,
+    Database,
+    DatabaseUnusableError,
+    DatabaseUrlError,
 )
+from tamiyo_service.store.sqlite import SqliteDatabase
+
+__all__ = [
+    "PATIENCE_SECONDS",
+    "READ_CONNECTIONS",
+    "Database",
+    "DatabaseUnusableError",
+    "DatabaseUrlError",
+    "database_at",
+    "insert_rows",
+]
+
+_FORMS = "write sqlite:///tamiyo.db or postgresql://USER:PASSWORD@HOST/DATABASE"
 
 
-_RIGHTS: Final = "make sure that the service may read and write the file and its folder"
-_FAULTS: Final = {
-    "SQLITE_NOTADB": ("that is no SQLite database", "name another file, or put a copy of yours in its place"),
-    "SQLITE_CORRUPT": ("the database is damaged", "put a copy of it in its place"),
-    "SQLITE_BUSY": ("another process keeps it locked", "end that process, or start again later"),
-    "SQLITE_FULL": ("the disk is full", "free some of it"),
-    "SQLITE_READONLY": ("it cannot be written", _RIGHTS),
-}
-
-
-class DatabaseUrlError(ValueError):
-    """The database URL cannot be used; the message says what would be right."""
-
-
-class DatabaseUnusableError(Exception):
-    """The database cannot be used as it is; the message says what is wrong and what to do.
-
-    Args:
-        url: of the database.
-        what: is wrong with it.
-        remedy: what to do.
-    """
-
-    def __init__(self, url: URL, what: str, remedy: str) -> None:
-        super().__init__(f"{url}: {what}; {remedy}")
-
-
-class Database:
-    """Engines for one database: `writer` has a single connection, `readers` a few.
+def database_at(url: str, *, patience: float = PATIENCE_SECONDS) -> Database:
+    """The database that a URL names; nothing is connected yet.
 
     Args:
-        url: an SQLAlchemy URL naming an SQLite file.
-        patience: seconds to wait while another process writes.
+        url: an SQLAlchemy URL of SQLite or PostgreSQL.
+        patience: seconds to wait for others, and for a server that is away.
 
     Raises:
         DatabaseUrlError: if the URL is malformed or names another kind of database.
     """
-
-    def __init__(self, url: str, *, patience: float = PATIENCE_SECONDS) -> None:
-        self.url: Final = _sqlite_url(url)
-        self._patience = patience
-        self.path: Final = Path(self.url.database or "")
-        self.writer: Final = self._engine(connections=1)
-        event.listen(self.writer, "begin", _begin_immediate)
-        self.readers: Final = self._engine(connections=READ_CONNECTIONS)
-
-    def require_place(self) -> None:
-        """Return if the file is there, or may be made.
-
-        Raises:
-            DatabaseUnusableError: if it cannot be.
-            OSError: if the path cannot be looked at.
-        """
-        folder = self.path.absolute().parent
-        if self.path.is_dir():
-            raise DatabaseUnusableError(self.url, "that is a folder", "name a file in it, such as tamiyo.db")
-        if not folder.is_dir():
-            raise DatabaseUnusableError(
-                self.url, f"there is no folder {folder}", "create it, or name another"
-            )
-        # SQLite keeps its log beside the file.
-        for place in (folder, self.path):
-            if place.exists() and not os.access(place, os.W_OK):
-                raise DatabaseUnusableError(self.url, f"{place} cannot be written", _RIGHTS)
-
-    def untouched(self) -> Engine:
-        """An engine that only looks: it keeps no connection and leaves the file's settings as they are."""
-        arguments = {"timeout": self._patience}
-        return create_engine(self.url, connect_args=arguments, hide_parameters=True, poolclass=NullPool)
-
-    def unusable(self, error: SQLAlchemyError | OSError) -> DatabaseUnusableError:
-        """What an error on opening the database means."""
-        reason = error.orig if isinstance(error, DBAPIError) else error
-        # Extended names begin with the plain one: SQLITE_READONLY_DIRECTORY.
-        name = getattr(reason, "sqlite_errorname", "")
-        for start, (what, remedy) in _FAULTS.items():
-            if name.startswith(start):
-                return DatabaseUnusableError(self.url, f"{what} ({reason})", remedy)
-        return DatabaseUnusableError(self.url, f"it cannot be opened ({reason})", _RIGHTS)
-
-    def dispose(self) -> None:
-        """Close every connection."""
-        self.readers.dispose()
-        self.writer.dispose()
-
-    def checkpoint(self) -> int:
-        """Copy the write-ahead log into the database, as far as no reader is in the way.
-
-        Uses a connection of its own and never blocks the writer.
-
-        Returns:
-            Pages in the log.
-        """
-        engine = self._engine(connections=0)
-        with engine.connect() as connection:
-            return checkpoint(connection)
-
-    def _engine(self, *, connections: int) -> Engine:
-        """An engine with this many connections to keep; 0: none is kept."""
-        pool: dict[str, Any] = {"poolclass": NullPool}
-        if connections:
-            pool = {"poolclass": QueuePool, "pool_size": connections, "max_overflow": 0}
-        arguments = {"timeout": self._patience, "check_same_thread": False}
-        engine = create_engine(self.url, connect_args=arguments, hide_parameters=True, **pool)
-        event.listen(engine, "connect", _prepare)
-        return engine
-
-
-def checkpoint(connection: Connection) -> int:
-    """Copy the write-ahead log through this connection, outside any transaction; the pages in the log."""
+    parsed = _parsed(url)
+    kind, _, driver = parsed.drivername.partition("+")
+    if kind == "sqlite":
+        return SqliteDatabase(parsed, patience=patience)
+    if kind != "postgresql":
+        raise DatabaseUrlError(f"databases of kind {kind!r} are not supported; {_FORMS}")
+    if driver not in ("", "psycopg"):
+        raise DatabaseUrlError(f"the driver {driver!r} is not supported; {_FORMS}")
     try:
-        _busy, pages, _copied = _driver(connection).execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-    except sqlite3.Error as error:
-        raise DBAPIError.instance("PRAGMA wal_checkpoint", None, error, sqlite3.Error) from error
-    return int(pages)
-
-
-def _driver(connection: Connection) -> sqlite3.Connection:
-    return cast(sqlite3.Connection, connection.connection.dbapi_connection)
+        from tamiyo_service.store.postgresql import PostgresqlDatabase
+    except ImportError as error:
+        raise DatabaseUrlError(
+            f"PostgreSQL needs psycopg ({error}): pip install 'esper-tamiyo[postgres]'; or use sqlite"
+        ) from error
+    return PostgresqlDatabase(parsed.set(drivername="postgresql+psycopg"), patience=patience)
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows, each in the order of the table's columns after its id.
+    """Insert rows within a transaction, each in the order of the table's columns after its id.
 
     Many rows go into one statement: the driver gives up the interpreter once for all of them.
     """
-    for start in range(0, len(rows), ALONE_ROWS):
-        chunk = rows[start : start + ALONE_ROWS]
-        statement = _insert_statement(connection.dialect.name, table, len(chunk))
-        connection.exec_driver_sql(statement, tuple(itertools.chain.from_iterable(chunk)))
+    if connection.dialect.name == "sqlite":
+        sqlite.insert_rows(connection, table, rows)
+    else:
+        from tamiyo_service.store import postgresql
+
+        postgresql.insert_rows(connection, table, rows)
 
 
-def insert_alone(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert at most `ALONE_ROWS` rows in a statement that is its own transaction, durable on return.
-
-    Saves the statements that begin and end a transaction, and most of what SQLAlchemy does around them.
-
-    Raises:
-        DBAPIError: of the kind that SQLAlchemy would raise.
-    """
-    statement = _insert_statement(connection.dialect.name, table, len(rows))
+def _parsed(text: str) -> URL:
     try:
-        _driver(connection).execute(statement, tuple(itertools.chain.from_iterable(rows)))
-    except sqlite3.Error as error:
-        raise DBAPIError.instance(statement, None, error, sqlite3.Error, hide_parameters=True) from error
-
-
-def insert_if_absent(table: Table) -> Insert:
-    """An INSERT that leaves an existing row of the same unique key as it is."""
-    return sqlite.insert(table).on_conflict_do_nothing()
-
-
-@lru_cache(maxsize=4 * ALONE_ROWS)
-def _insert_statement(dialect: str, table: Table, count: int) -> str:
-    engine = create_engine(f"{dialect}://")
-    columns = [column for column in table.columns if column.name != "id"]
-    row = dict.fromkeys(columns)
-    return str(insert(table).values([row] * count).compile(engine))
-
-
-def _prepare(connection: sqlite3.Connection, _record: object) -> None:
-    # Without this the driver begins transactions by itself, and too late for IMMEDIATE.
-    connection.isolation_level = None
-    for pragma in _PRAGMAS:
-        connection.execute(pragma)
-
-
-def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _sqlite_url(text: str) -> URL:
-    try:
-        url = make_url(text)
-    except ArgumentError as error:
-        raise DatabaseUrlError(f"{text!r} is no database URL; write sqlite:///tamiyo.db") from error
-    if url.get_backend_name() != "sqlite":
-        raise DatabaseUrlError(f"databases of kind {url.get_backend_name()!r} are not supported; use sqlite")
-    if not url.database or url.database == ":memory:":
-        raise DatabaseUrlError("name a file, such as sqlite:///tamiyo.db: memory is not durable")
-    return url
+        return make_url(text)
+    except (ArgumentError, ValueError) as error:
+        # The text is kept out of the message: there may be a password in it.
+        raise DatabaseUrlError(f"that is no database URL; {_FORMS}") from error

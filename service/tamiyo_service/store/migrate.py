@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import SQLAlchemyError
 
-from tamiyo_service.store.dialect import Database, DatabaseUnusableError
+from tamiyo_service.store.dialect import Database, DatabaseUnusableError, database_at
 from tamiyo_service.store.schema import journal
 
 REVISION: Final = "0002"
@@ -25,7 +25,7 @@ def prepare_database(url: str) -> None:
         DatabaseUrlError: if the URL cannot be used.
         DatabaseUnusableError: if the database cannot be used.
     """
-    database = Database(url)
+    database = database_at(url)
     try:
         prepare(database)
     finally:
@@ -41,6 +41,7 @@ def prepare(database: Database) -> None:
     try:
         database.require_place()
         with database.untouched().connect() as connection:
+            database.require_fit(connection)
             revision = _revision(connection, database)
         if revision != REVISION:
             _upgrade(database)
@@ -48,13 +49,14 @@ def prepare(database: Database) -> None:
         raise database.unusable(error) from error
 
 
-def upgrade(engine: Engine) -> None:
-    """Apply every migration the database lacks, all in one transaction."""
+def upgrade(database: Database) -> None:
+    """Apply every migration the database lacks, all in one transaction; one process at a time."""
     # Alembic brings a templating engine along; only a new or older database needs it.
     from alembic import command
     from alembic.config import Config
 
-    with engine.begin() as connection:
+    with database.writer.begin() as connection:
+        database.lock_schema(connection)
         config = Config(attributes={"connection": connection})
         config.set_main_option("script_location", "tamiyo_service:migrations")
         command.upgrade(config, "head")
@@ -64,7 +66,7 @@ def _upgrade(database: Database) -> None:
     from alembic.util import CommandError
 
     try:
-        upgrade(database.writer)
+        upgrade(database)
     except CommandError as error:
         raise DatabaseUnusableError(
             database.url,
@@ -84,7 +86,6 @@ def _revision(connection: Connection, database: Database) -> str | None:
         return None
     if not tables >= {_VERSION_TABLE, journal.name}:
         some = ", ".join(sorted(tables)[:3])
-        what = f"it belongs to another program (its tables are {some}{' …' if len(tables) > 3 else ''})"
-        raise DatabaseUnusableError(database.url, what, "name another file")
+        raise database.foreign(f"{some}{' …' if len(tables) > 3 else ''}")
     revision: str | None = connection.exec_driver_sql(f"SELECT version_num FROM {_VERSION_TABLE}").scalar()
     return revision

@@ -27,11 +27,14 @@ metadata: Final = MetaData()
 KEY: Final = BigInteger().with_variant(Integer, "sqlite")
 """Type of generated keys: SQLite generates values only for INTEGER."""
 
+NAME: Final = Text().with_variant(Text(collation="C"), "postgresql")
+"""Type of names that are sorted and compared: by their bytes, whatever the server's language."""
+
 runs: Final = Table(
     "runs",
     metadata,
     Column("run_pk", KEY, primary_key=True),
-    Column("run_id", Text, nullable=False, unique=True),
+    Column("run_id", NAME, nullable=False, unique=True),
     Column("config", Text, nullable=False),
     Column("rules_version", Text, nullable=False),
     Column("policy", Text, nullable=False),
@@ -48,13 +51,17 @@ run_labels: Final = Table(
     "run_labels",
     metadata,
     Column("run_pk", KEY, ForeignKey("runs.run_pk", ondelete="CASCADE"), primary_key=True),
-    Column("key", Text, primary_key=True),
-    Column("value", Text, nullable=False),
-    Index("ix_run_labels_value", "key", "value", "run_pk"),
+    Column("key", NAME, primary_key=True),
+    Column("value", NAME, nullable=False),
 )
 
 LABEL_HEAD: Final = 250
-"""Characters of a label's value that a lookup compares first."""
+"""Characters of a label's value that PostgreSQL indexes: its indices hold no long texts."""
+
+# On PostgreSQL the migration creates ix_run_labels_head instead, on the heads of the values.
+Index("ix_run_labels_value", run_labels.c.key, run_labels.c.value, run_labels.c.run_pk).ddl_if(
+    dialect="sqlite"
+)
 
 journal: Final = Table(
     "journal",
@@ -66,7 +73,7 @@ journal: Final = Table(
     Column("attempt", BigInteger, nullable=False),
     Column("epoch", BigInteger),
     Column("at", BigInteger, nullable=False),
-    Column("action", Text),
+    Column("action", NAME),
     Column("risk", SmallInteger),
     Column("policy", Text),
     Column("backfill", Boolean, nullable=False),

@@ -7,10 +7,11 @@ import asyncio
 import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Row, Select, delete, insert, text, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from tamiyo_leyline import RunStatus
 
 from tamiyo_service.errors import (
@@ -20,18 +21,17 @@ from tamiyo_service.errors import (
     VersionConflictError,
 )
 from tamiyo_service.store import listing, retention, statements
-from tamiyo_service.store.checkpointer import Checkpointer
+from tamiyo_service.store.checkpointer import checkpointer_of
 from tamiyo_service.store.dialect import (
-    ALONE_ROWS,
     PATIENCE_SECONDS,
     READ_CONNECTIONS,
     Database,
-    insert_alone,
-    insert_if_absent,
+    database_at,
     insert_rows,
 )
 from tamiyo_service.store.expired import Belonging, Cutoffs, Expired, ExpiredPage, Retired
 from tamiyo_service.store.migrate import prepare
+from tamiyo_service.store.outage import Outage
 from tamiyo_service.store.overviews import overviews
 from tamiyo_service.store.protocol import Ended
 from tamiyo_service.store.rows import (
@@ -48,6 +48,7 @@ from tamiyo_service.store.rows import (
     Rewind,
     RunFilter,
     RunRow,
+    StatusRow,
     Write,
     rewind_of,
 )
@@ -67,22 +68,25 @@ class SqlStore:
     Args:
         url: an SQLAlchemy URL.
         write_limit: writes that may wait for the disk.
-        patience: seconds a write waits while another process writes.
+        patience: seconds that reads and writes wait for other processes, and for a server that is away.
 
     Raises:
         DatabaseUrlError: if the URL cannot be used.
     """
 
     def __init__(self, url: str, *, write_limit: int = 10_000, patience: float = PATIENCE_SECONDS) -> None:
-        self._database = Database(url, patience=patience)
+        self._database = database_at(url, patience=patience)
         self._writer: GroupWriter[Write | Job] = GroupWriter(self._execute, _translate, write_limit)
         self._readers = ThreadPoolExecutor(READ_CONNECTIONS, thread_name_prefix="tamiyo-reader")
-        self._checkpointer = Checkpointer(self._database)
+        self._checkpointer = checkpointer_of(self._database)
         self._connection: Connection | None = None
+        self._outage = Outage(patience)
+        self._doubtful: Sequence[Write | Job] = ()
 
     async def open(self) -> None:
         await asyncio.to_thread(prepare, self._database)
-        self._checkpointer.start()
+        if self._checkpointer is not None:
+            self._checkpointer.start()
         self._writer.start()
 
     async def close(self) -> None:
@@ -93,7 +97,7 @@ class SqlStore:
         failed = self._writer.since_failure()
         if failed is not None and failed < _FAILURE_SHOWS_SECONDS:
             raise StoreUnavailableError("the last write failed; free the disk or mend the database")
-        await self._read(lambda connection: connection.execute(text("SELECT 1")).one())
+        await self._read(lambda connection: connection.execute(text("SELECT 1")).one(), patient=False)
 
     def write_age(self) -> float:
         return self._writer.age()
@@ -102,7 +106,7 @@ class SqlStore:
         return self._writer.submit(write, ended)
 
     async def create_run(self, run: NewRun) -> tuple[RunRow, bool]:
-        created: tuple[RunRow, bool] = await self._do(lambda connection: _create(connection, run))
+        created: tuple[RunRow, bool] = await self._do(partial(_create, self._database, run=run))
         return created
 
     async def delete_run(self, run_pk: int) -> None:
@@ -147,7 +151,14 @@ class SqlStore:
         return found
 
     async def decisions(self, wanted: DecisionFilter, limit: int) -> Found[DecisionRow]:
-        return await self._read(lambda connection: listing.decisions(connection, wanted, limit))
+        def read(connection: Connection) -> Found[DecisionRow]:
+            settled = None
+            if wanted.ascending and wanted.run_pk is None:
+                # Who reads on from here must not miss what commits later with a lower id.
+                settled = self._database.settled_below(connection)
+            return listing.decisions(connection, wanted, limit, settled)
+
+        return await self._read(read)
 
     async def outcomes(self, keys: Sequence[DecisionKey]) -> dict[DecisionKey, tuple[OutcomeRow, ...]]:
         if not keys:
@@ -165,7 +176,7 @@ class SqlStore:
         return await self._read(lambda connection: overviews(connection, run_pks))
 
     async def add_client_decisions(self, rows: Sequence[ClientDecisionRow]) -> int:
-        recorded: int = await self._do(lambda connection: _record(connection, rows))
+        recorded: int = await self._do(partial(_record, self._database, rows=rows))
         return recorded
 
     async def expired(self, cutoffs: Cutoffs, after: int, limit: int) -> ExpiredPage:
@@ -183,7 +194,8 @@ class SqlStore:
 
     async def erase(self, run_pk: int, rows: int) -> int:
         erased: int = await self._do(lambda connection: retention.erase(connection, run_pk, rows))
-        self._checkpointer.changed(erased)
+        if self._checkpointer is not None:
+            self._checkpointer.changed(erased)
         return erased
 
     async def belongings(
@@ -194,7 +206,8 @@ class SqlStore:
         )
 
     def _release(self) -> None:
-        self._checkpointer.close()
+        if self._checkpointer is not None:
+            self._checkpointer.close()
         self._readers.shutdown()
         if self._connection is not None:
             self._connection.close()
@@ -203,20 +216,76 @@ class SqlStore:
 
     def _execute(self, tasks: Sequence[Write | Job]) -> Sequence[Any]:
         """Everything in one transaction, rows of many requests in one statement; in the writer's thread."""
+        try:
+            return self._persist(tasks)
+        except IntegrityError:
+            # The answer to its commit was lost, and it is there.
+            if len(tasks) == 1 and self._is_doubtful(tasks[0]) and self._is_there(tasks[0]):
+                return [None]
+            raise
+
+    def _persist(self, tasks: Sequence[Write | Job]) -> Sequence[Any]:
+        """The same transaction again, as long as the database may come back."""
+        for attempts in itertools.count(1):
+            try:
+                results = self._transact(self._connected(), tasks)
+            except DBAPIError as error:
+                if not self._database.may_pass(error):
+                    raise
+                if self._connection is not None:
+                    self._doubtful = tasks
+                    self._disconnect()
+                if not self._outage.pause(attempts):
+                    raise
+            else:
+                self._outage.end()
+                return results
+        raise AssertionError("counting does not end")
+
+    def _connected(self) -> Connection:
         if self._connection is None:
             self._connection = self._database.writer.connect()
-        connection = self._connection
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None
+
+    def _transact(self, connection: Connection, tasks: Sequence[Write | Job]) -> Sequence[Any]:
         writes = [task for task in tasks if isinstance(task, Write)]
         entries = list(itertools.chain.from_iterable(write.entries for write in writes))
-        if len(entries) <= ALONE_ROWS and len(writes) == len(tasks) and not any(map(_has_more, writes)):
-            insert_alone(connection, journal, entries)
-            results: list[Any] = [None] * len(tasks)
-        else:
+        outcomes = list(itertools.chain.from_iterable(write.outcomes for write in writes))
+        statuses = [write.status for write in writes if write.status is not None]
+        results: list[Any] = [None] * len(tasks)
+        simple = len(writes) == len(tasks) and not statuses
+        if not (simple and self._database.append_alone(connection, entries, outcomes)):
             with connection.begin():
-                _append(connection, entries, writes)
+                insert_rows(connection, journal, entries)
+                insert_rows(connection, command_outcomes, outcomes)
+                _set_statuses(connection, statuses)
                 results = [None if isinstance(task, Write) else task(connection) for task in tasks]
-        self._checkpointer.wrote(connection, len(entries))
+        if self._checkpointer is not None:
+            self._checkpointer.wrote(connection, len(entries))
         return results
+
+    def _is_doubtful(self, task: Write | Job) -> bool:
+        return any(task is doubtful for doubtful in self._doubtful)
+
+    def _is_there(self, task: Write | Job) -> bool:
+        """Whether every entry of a write is stored just so; its other rows were stored with them."""
+        if not isinstance(task, Write):
+            return False
+        connection = self._connected()
+        with connection.begin():
+            return all(
+                _optional_entry(
+                    connection.execute(statements.entry_before(entry.run_pk, entry.seq + 1)).first()
+                )
+                == entry
+                for entry in task.entries
+            )
 
     async def _do(self, job: Job) -> Any:
         """What the job returns; it is finished even if the caller is cancelled."""
@@ -228,39 +297,40 @@ class SqlStore:
     async def _all(self, statement: Select[Any]) -> Sequence[Row[Any]]:
         return await self._read(lambda connection: connection.execute(statement).all())
 
-    async def _read(self, question: Callable[[Connection], Answer]) -> Answer:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._ask, question)
+    async def _read(self, question: Callable[[Connection], Answer], *, patient: bool = True) -> Answer:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, self._ask, question, patient)
 
-    def _ask(self, question: Callable[[Connection], Answer]) -> Answer:
-        try:
-            with self._database.readers.connect() as connection:
-                return question(connection)
-        except SQLAlchemyError as error:
-            raise StoreUnavailableError(f"the database does not answer: {error}") from error
-        except OverflowError as error:
-            raise InvalidRequestError(
-                f"the store has no number as large as the one asked for: {error}"
-            ) from error
+    def _ask(self, question: Callable[[Connection], Answer], patient: bool) -> Answer:
+        for attempts in itertools.count(1):
+            try:
+                return self._answer(question)
+            except DBAPIError as error:
+                # A second attempt costs nothing: it is the connection that was lost, perhaps long ago.
+                again = self._database.may_pass(error) and (patient or attempts == 1)
+                if not (again and self._outage.pause(attempts)):
+                    raise _translate_read(error) from error
+            except (SQLAlchemyError, OverflowError) as error:
+                raise _translate_read(error) from error
+        raise AssertionError("counting does not end")
+
+    def _answer(self, question: Callable[[Connection], Answer]) -> Answer:
+        with self._database.readers.connect() as connection:
+            answer = question(connection)
+        self._outage.end()
+        return answer
 
 
-def _has_more(write: Write) -> bool:
-    """Whether a write concerns more tables than the journal."""
-    return bool(write.outcomes) or write.status is not None
-
-
-def _append(connection: Connection, entries: Sequence[Entry], writes: Sequence[Write]) -> None:
-    insert_rows(connection, journal, entries)
-    outcomes = list(itertools.chain.from_iterable(write.outcomes for write in writes))
-    insert_rows(connection, command_outcomes, outcomes)
-    for status in (write.status for write in writes if write.status is not None):
+def _set_statuses(connection: Connection, statuses: Sequence[StatusRow]) -> None:
+    for status in statuses:
         changed = update(runs).where(runs.c.run_pk == status.run_pk)
-        connection.execute(changed.values(status=status.status, result=status.result))
+        connection.execute(changed.values(status=status.status.value, result=status.result))
 
 
-def _create(connection: Connection, run: NewRun) -> tuple[RunRow, bool]:
-    values = run._asdict() | {"status": RunStatus.ACTIVE}
+def _create(database: Database, connection: Connection, run: NewRun) -> tuple[RunRow, bool]:
+    values = run._asdict() | {"status": RunStatus.ACTIVE.value}
     labels = values.pop("labels")
-    statement = insert_if_absent(runs).values(values).returning(runs.c.run_pk)
+    statement = database.insert_if_absent(runs).values(values).returning(runs.c.run_pk)
     run_pk = connection.execute(statement).scalar()
     if run_pk is not None and labels:
         rows = [{"run_pk": run_pk, "key": key, "value": value} for key, value in labels]
@@ -269,17 +339,28 @@ def _create(connection: Connection, run: NewRun) -> tuple[RunRow, bool]:
     return _run(row), run_pk is not None
 
 
-def _record(connection: Connection, rows: Sequence[ClientDecisionRow]) -> int:
-    statement = insert_if_absent(client_decisions)
-    return sum(connection.execute(statement.values(row._asdict())).rowcount for row in rows)
+def _record(database: Database, connection: Connection, rows: Sequence[ClientDecisionRow]) -> int:
+    statement = database.insert_if_absent(client_decisions).returning(client_decisions.c.id)
+    return sum(len(connection.execute(statement.values(row._asdict())).all()) for row in rows)
 
 
 def _translate(error: Exception) -> TamiyoError:
     if isinstance(error, IntegrityError):
         return VersionConflictError(f"the run was advanced by another process: {error.orig}")
+    if isinstance(error, DataError):
+        return InvalidRequestError(f"the store cannot hold this: {error.orig}")
     if isinstance(error, SQLAlchemyError):
         return StoreUnavailableError("the store did not take the write; send the request again later")
     return InvalidRequestError(f"the store cannot hold this: {error}")
+
+
+def _translate_read(error: Exception) -> TamiyoError:
+    if isinstance(error, DataError | OverflowError):
+        reason = error.orig if isinstance(error, DataError) else error
+        return InvalidRequestError(
+            f"the store has no number as large, or text, as the one asked for: {reason}"
+        )
+    return StoreUnavailableError(f"the database does not answer: {error}")
 
 
 def _run(row: Row[Any]) -> RunRow:

@@ -9,6 +9,7 @@ branch_labels = None
 depends_on = None
 
 _KEY = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+_NAME = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
@@ -32,7 +33,7 @@ def _create_runs() -> None:
     op.create_table(
         "runs",
         sa.Column("run_pk", _KEY, primary_key=True),
-        sa.Column("run_id", sa.Text, nullable=False, unique=True),
+        sa.Column("run_id", _NAME, nullable=False, unique=True),
         sa.Column("config", sa.Text, nullable=False),
         sa.Column("rules_version", sa.Text, nullable=False),
         sa.Column("policy", sa.Text, nullable=False),
@@ -44,10 +45,15 @@ def _create_runs() -> None:
     op.create_table(
         "run_labels",
         _run_pk(primary_key=True),
-        sa.Column("key", sa.Text, primary_key=True),
-        sa.Column("value", sa.Text, nullable=False),
+        sa.Column("key", _NAME, primary_key=True),
+        sa.Column("value", _NAME, nullable=False),
     )
-    op.create_index("ix_run_labels_value", "run_labels", ["key", "value", "run_pk"])
+    if op.get_bind().dialect.name == "postgresql":
+        # PostgreSQL's indices hold no long texts.
+        head = sa.text("substr(value, 1, 250)")
+        op.create_index("ix_run_labels_head", "run_labels", ["key", head, "run_pk"])
+    else:
+        op.create_index("ix_run_labels_value", "run_labels", ["key", "value", "run_pk"])
 
 
 def _create_journal() -> None:
@@ -60,7 +66,7 @@ def _create_journal() -> None:
         sa.Column("attempt", sa.BigInteger, nullable=False),
         sa.Column("epoch", sa.BigInteger),
         sa.Column("at", sa.BigInteger, nullable=False),
-        sa.Column("action", sa.Text),
+        sa.Column("action", _NAME),
         sa.Column("risk", sa.SmallInteger),
         sa.Column("policy", sa.Text),
         sa.Column("backfill", sa.Boolean, nullable=False),

@@ -1,0 +1,102 @@
+"""What the store asks of a database, and what can be wrong with one. Each kind has a module of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from sqlalchemy import Connection, Engine, Insert, Table
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from tamiyo_service.store.rows import Entry, OutcomeRow
+
+READ_CONNECTIONS: Final = 4
+PATIENCE_SECONDS: Final = 5.0
+
+
+class DatabaseUrlError(ValueError):
+    """The database URL cannot be used; the message says what would be right."""
+
+
+class DatabaseUnusableError(Exception):
+    """The database cannot be used as it is; the message says what is wrong and what to do.
+
+    Args:
+        url: of the database; its password is left out.
+        what: is wrong with it.
+        remedy: what to do.
+    """
+
+    def __init__(self, url: URL, what: str, remedy: str) -> None:
+        super().__init__(f"{shown(url)}: {what}; {remedy}")
+
+
+class Database(Protocol):
+    """One database, through engines: `writer` for one connection at a time, `readers` for a few."""
+
+    url: URL
+    writer: Engine
+    readers: Engine
+
+    def require_place(self) -> None:
+        """Return if there may be a database where the URL says.
+
+        Raises:
+            DatabaseUnusableError: if there cannot be one.
+            OSError: if the place cannot be looked at.
+        """
+
+    def untouched(self) -> Engine:
+        """An engine that only looks: it keeps no connection and leaves the database as it is."""
+
+    def require_fit(self, connection: Connection) -> None:
+        """Return if the database can hold what the service writes.
+
+        Raises:
+            DatabaseUnusableError: if it cannot.
+        """
+
+    def unusable(self, error: SQLAlchemyError | OSError) -> DatabaseUnusableError:
+        """What an error on opening the database means."""
+
+    def foreign(self, tables: str) -> DatabaseUnusableError:
+        """The error for a database that belongs to another program, whose tables these are."""
+
+    def dispose(self) -> None:
+        """Close every connection."""
+
+    def lock_schema(self, connection: Connection) -> None:
+        """Within a transaction: be the only one who changes the schema until its end."""
+
+    def append_alone(
+        self, connection: Connection, entries: Sequence[Entry], outcomes: Sequence[OutcomeRow]
+    ) -> bool:
+        """Insert in a single statement that is its own transaction, durable on return.
+
+        Saves the statements that begin and end a transaction, and most of what SQLAlchemy does around them.
+
+        Returns:
+            Whether it was done; if not, a transaction of several statements has to do it.
+
+        Raises:
+            DBAPIError: of the kind that SQLAlchemy would raise.
+        """
+
+    def insert_if_absent(self, table: Table) -> Insert:
+        """An INSERT that leaves an existing row of the same unique key as it is."""
+
+    def may_pass(self, error: DBAPIError) -> bool:
+        """Whether the same may succeed on a new connection: this one is lost, or a deadlock was resolved."""
+
+    def settled_below(self, connection: Connection) -> int | None:
+        """No entry that cannot be seen yet has or will have an id below this; None: ids rise with commits.
+
+        Call it before the statement that reads the rows, outside any transaction.
+        """
+
+
+def shown(url: URL) -> str:
+    """The URL for people to read: without a password."""
+    secret = [key for key in url.query if "password" in key.lower()]
+    return url.update_query_dict(dict.fromkeys(secret, "***")).render_as_string(hide_password=True)

@@ -1,0 +1,312 @@
+"""PostgreSQL, through psycopg: SQLAlchemy asks the questions, the journal's rows go straight to libpq.
+
+A group of the writer is one prepared statement in an implicit transaction: one round trip, with the
+interpreter given up once. Binding the parameters here, and not in a cursor, takes a tenth of the time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any, Final, cast
+
+import orjson
+import psycopg
+from psycopg.errors import error_from_result
+from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
+from sqlalchemy import (
+    Boolean,
+    Connection,
+    Engine,
+    Insert,
+    Integer,
+    Table,
+    create_engine,
+    event,
+    text,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import NullPool, QueuePool
+
+from tamiyo_service.store.database import READ_CONNECTIONS, DatabaseUnusableError, DatabaseUrlError
+from tamiyo_service.store.rows import Entry, OutcomeRow
+from tamiyo_service.store.schema import command_outcomes, journal
+
+ALONE_ROWS: Final = 64
+"""Rows in one INSERT: a usual group fits, and the server keeps few plans."""
+_OLDEST: Final = 130_000
+"""PostgreSQL 13, as the server tells it."""
+_SCHEMA_LOCK: Final = 0x74616D69796F
+"""Of the advisory locks: who changes the schema has it. ``tamiyo`` in ASCII."""
+
+_SESSION: Final = text(
+    "SELECT set_config('synchronous_commit', 'on', false), set_config('lock_timeout', :patience, false), "
+    "set_config('default_transaction_isolation', 'read committed', false)"
+)
+_NEXT_ID: Final = "SELECT last_value + is_called::int AS id FROM journal_id_seq"
+# Told to everybody before any id is taken, and until the transaction ends: no id of this one will be lower.
+_GATE: Final = (
+    f"WITH next AS MATERIALIZED ({_NEXT_ID}), gate AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared("
+    "'journal_id_seq'::regclass::oid::int, id::bit(32)::int) FROM next)"
+)
+# The ids end before the locks are looked at: the condition on `next` sees to the order.
+_SETTLED: Final = text(
+    "SELECT least(next.id, (SELECT min(next.id - ((next.id - l.objid::bigint) & 4294967295)) FROM pg_locks l "
+    "WHERE next.id > 0 AND l.locktype = 'advisory' AND l.objsubid = 2 "
+    "AND l.classid = 'journal_id_seq'::regclass::oid "
+    "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))) "
+    f"FROM ({_NEXT_ID}) AS next"
+)
+
+_RETRIED: Final = re.compile("08|57P0[1-5]|40001|40P01|53300|25006|26000")
+"""SQLSTATEs that another attempt may not meet: connection lost, server stopping or starting, deadlock,
+too many connections, a server that has become a standby, a prepared statement that a pooler has lost."""
+_FAULTS: Final = (
+    ("database .* does not exist", "there is no such database", "create it (createdb), or name another"),
+    (
+        "authentication failed|no password supplied|role .* does not exist|no pg_hba.conf entry",
+        "the server does not let this user in",
+        "correct user and password in the URL, or the server's pg_hba.conf",
+    ),
+    ("permission denied", "the user has not the rights", "let the user create and use tables in its schema"),
+    ("read-only transaction", "it is read-only", "name the primary server"),
+    ("", "it cannot be reached", "start the server, or correct host and port"),
+)
+
+
+class PostgresqlDatabase:
+    """A `Database` on a PostgreSQL server.
+
+    Args:
+        url: names user, server and database.
+        patience: seconds to wait for others' locks, and for a network that gives no answer.
+
+    Raises:
+        DatabaseUrlError: if it names no database.
+    """
+
+    def __init__(self, url: URL, *, patience: float) -> None:
+        if not url.database:
+            raise DatabaseUrlError(
+                "name a database, such as postgresql://USER:PASSWORD@HOST/tamiyo, or use sqlite:///tamiyo.db"
+            )
+        self.url = url
+        self._patience = patience
+        self.writer = self._engine(poolclass=NullPool)
+        event.listen(self.writer, "connect", self._prepare_writer)
+        event.listen(self.writer, "begin", _begin)
+        pool = {"poolclass": QueuePool, "pool_size": READ_CONNECTIONS, "max_overflow": 0}
+        self.readers = self._engine(isolation_level="AUTOCOMMIT", **pool)
+
+    def require_place(self) -> None:
+        """Return: the server tells, once it is asked."""
+
+    def untouched(self) -> Engine:
+        """An engine that keeps no connection."""
+        return self._engine(poolclass=NullPool)
+
+    def require_fit(self, connection: Connection) -> None:
+        """Return if the server is young enough and the database holds every character.
+
+        Raises:
+            DatabaseUnusableError: if not.
+        """
+        version, encoding = connection.execute(
+            text("SELECT current_setting('server_version_num')::int, current_setting('server_encoding')")
+        ).one()
+        if version < _OLDEST:
+            what = f"its server is PostgreSQL {version // 10_000}"
+            raise DatabaseUnusableError(self.url, what, f"use PostgreSQL {_OLDEST // 10_000} or later")
+        if encoding != "UTF8":
+            what = f"its encoding is {encoding}"
+            raise DatabaseUnusableError(self.url, what, "create one with ENCODING 'UTF8'")
+
+    def unusable(self, error: SQLAlchemyError | OSError) -> DatabaseUnusableError:
+        """What an error on opening the database means."""
+        reason = " ".join(str(error.orig if isinstance(error, DBAPIError) else error).split())
+        # The driver has no codes for what happens before there is a connection.
+        what, remedy = next((what, remedy) for sign, what, remedy in _FAULTS if re.search(sign, reason))
+        return DatabaseUnusableError(self.url, f"{what} ({reason})", remedy)
+
+    def foreign(self, tables: str) -> DatabaseUnusableError:
+        """The error for a schema that belongs to another program."""
+        what = f"its schema belongs to another program (its tables are {tables})"
+        return DatabaseUnusableError(self.url, what, "name another database")
+
+    def dispose(self) -> None:
+        """Close every connection."""
+        self.readers.dispose()
+        self.writer.dispose()
+
+    def lock_schema(self, connection: Connection) -> None:
+        """Wait until nobody else changes the schema, and keep them away until the transaction ends."""
+        connection.execute(text("SET LOCAL lock_timeout = 0"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
+
+    def append_alone(
+        self, connection: Connection, entries: Sequence[Entry], outcomes: Sequence[OutcomeRow]
+    ) -> bool:
+        """Insert all in one statement, unless there are many entries."""
+        if not 0 < len(entries) <= ALONE_ROWS:
+            return False
+        _insert_journal(connection, entries, outcomes)
+        return True
+
+    def insert_if_absent(self, table: Table) -> Insert:
+        """An INSERT that leaves an existing row of the same unique key as it is."""
+        return postgresql.insert(table).on_conflict_do_nothing()
+
+    def may_pass(self, error: DBAPIError) -> bool:
+        """Whether the same may succeed on a new connection."""
+        reason = error.orig
+        if error.connection_invalidated or not isinstance(reason, psycopg.Error):
+            return error.connection_invalidated
+        if reason.sqlstate is None:
+            # No connection came about, or it broke without a word.
+            return isinstance(reason, psycopg.OperationalError)
+        return _RETRIED.match(reason.sqlstate) is not None
+
+    def settled_below(self, connection: Connection) -> int | None:
+        """No row that is not visible yet will get an id below this."""
+        return cast(int, connection.execute(_SETTLED).scalar_one())
+
+    def _engine(self, **options: Any) -> Engine:
+        arguments = {
+            "client_encoding": "utf8",
+            "application_name": "tamiyo",
+            # libpq takes whole seconds, and one for two.
+            "connect_timeout": max(2, math.ceil(self._patience)),
+            "tcp_user_timeout": max(1, round(self._patience * 1000)),
+            "keepalives_idle": max(1, math.ceil(self._patience)),
+        }
+        chosen = {key: value for key, value in arguments.items() if key not in self.url.query}
+        return create_engine(self.url, connect_args=chosen, hide_parameters=True, **options)
+
+    def _prepare_writer(self, connection: psycopg.Connection[Any], _record: object) -> None:
+        # A statement by itself is a transaction by itself; `_begin` begins the longer ones.
+        connection.autocommit = True
+        # Else psycopg drops the statements prepared here together with its own.
+        connection.prepare_threshold = None
+        patience = f"{max(1, round(self._patience * 1000))}ms"
+        connection.execute(_SESSION.text.replace(":patience", "%s"), (patience,))
+
+
+def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows within a transaction; see `dialect.insert_rows`."""
+    for start in range(0, len(rows), ALONE_ROWS):
+        chunk = rows[start : start + ALONE_ROWS]
+        if table is journal:
+            _insert_journal(connection, cast(Sequence[Entry], chunk), ())
+        else:
+            statement = _insert_statement(table, len(chunk))
+            connection.exec_driver_sql(statement, tuple(itertools.chain.from_iterable(chunk)))
+
+
+def _insert_journal(connection: Connection, entries: Sequence[Entry], outcomes: Sequence[OutcomeRow]) -> None:
+    # In one order everywhere, so that two groups of two processes never wait for each other.
+    rows = sorted(entries, key=itemgetter(0, 1)) if len(entries) > 1 else entries
+    parameters = [_bound(value) for row in rows for value in row]
+    if outcomes:
+        parameters.append(orjson.dumps(outcomes, default=tuple))
+    _execute(connection, b"tamiyo_%d_%d" % (len(rows), bool(outcomes)), parameters)
+
+
+def _bound(value: str | int | None) -> bytes | None:
+    """A parameter in PostgreSQL's binary form, integers as 8 bytes."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, bool):
+        return b"\1" if value else b"\0"
+    return value.to_bytes(8, "big", signed=True)
+
+
+def _execute(connection: Connection, name: bytes, parameters: list[bytes | None]) -> None:
+    """Run a statement of `_statement`, prepared when it is first needed."""
+    driver = cast("psycopg.Connection[Any]", connection.connection.dbapi_connection)
+    prepared: set[bytes] = connection.info.setdefault("tamiyo_prepared", set())
+    if name not in prepared:
+        statement, types = _statement(name)
+        _require_done(driver.pgconn, driver.pgconn.prepare(name, statement, types))
+        prepared.add(name)
+    formats = [1] * len(parameters)
+    # The driver's types leave out that None is NULL.
+    values = cast(Sequence[bytes], parameters)
+    _require_done(driver.pgconn, driver.pgconn.exec_prepared(name, values, formats))
+
+
+def _require_done(server: PGconn, result: PGresult) -> None:
+    """Return if the statement was carried out.
+
+    Raises:
+        DBAPIError: of the kind that SQLAlchemy would raise.
+    """
+    if result.status == ExecStatus.COMMAND_OK:
+        return
+    error = error_from_result(result)
+    lost = server.status != ConnStatus.OK or result.error_field(DiagnosticField.SQLSTATE) is None
+    raise DBAPIError.instance(
+        "INSERT INTO journal", None, error, psycopg.Error, hide_parameters=True, connection_invalidated=lost
+    ) from error
+
+
+@lru_cache(maxsize=4 * ALONE_ROWS)
+def _statement(name: bytes) -> tuple[bytes, list[int]]:
+    """The INSERT whose name tells how many rows it has and whether outcomes; the types of its parameters."""
+    count, with_outcomes = map(int, name.split(b"_")[1:])
+    columns = [column for column in journal.columns if column.name != "id"]
+    kinds = [_kind(column.type) for column in columns]
+    number = itertools.count(1)
+    # The types of the first row are those of the others.
+    rows = [
+        [f"${next(number)}{f'::{kind}' if row == 0 else ''}" for kind, _ in kinds] for row in range(count)
+    ]
+    values = ", ".join(f"({', '.join(row)})" for row in rows)
+    told = f", told AS ({_insert_outcomes(next(number))})" if with_outcomes else ""
+    names = ", ".join(column.name for column in columns)
+    insert = f"INSERT INTO journal (id, {names}) SELECT nextval('journal_id_seq'), v.*"
+    insert += f" FROM gate, (VALUES {values}) v"
+    types = [oid for _, oid in kinds] * count + [_JSON] * with_outcomes
+    return f"{_GATE}{told} {insert}".encode(), types
+
+
+_JSON: Final = 114
+"""PostgreSQL's number of the type json."""
+
+
+def _insert_outcomes(parameter: int) -> str:
+    columns = [column for column in command_outcomes.columns if column.name != "id"]
+    names = ", ".join(column.name for column in columns)
+    # A list of lists: its order is the order of the columns.
+    fields = ", ".join(f"(o ->> {place})::{_kind(column.type)[0]}" for place, column in enumerate(columns))
+    return f"INSERT INTO command_outcomes ({names}) SELECT {fields} FROM json_array_elements(${parameter}) o"
+
+
+def _kind(column: object) -> tuple[str, int]:
+    """The type that a column's parameters have, and PostgreSQL's number of it."""
+    if isinstance(column, Boolean):
+        return "bool", 16
+    if isinstance(column, Integer):
+        # Narrower columns too: the server tells of numbers too large for them.
+        return "int8", 20
+    return "text", 25
+
+
+@lru_cache(maxsize=4 * ALONE_ROWS)
+def _insert_statement(table: Table, count: int) -> str:
+    columns = [column for column in table.columns if column.name != "id"]
+    names = ", ".join(column.name for column in columns)
+    row = f"({', '.join(['%s'] * len(columns))})"
+    return f"INSERT INTO {table.name} ({names}) VALUES {', '.join([row] * count)}"
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")

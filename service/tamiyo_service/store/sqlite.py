@@ -1,0 +1,199 @@
+"""SQLite: one file, in WAL mode, flushed with every transaction."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sqlite3
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, cast
+
+from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, insert
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import NullPool, QueuePool
+
+from tamiyo_service.store.database import READ_CONNECTIONS, DatabaseUnusableError, DatabaseUrlError
+from tamiyo_service.store.rows import Entry, OutcomeRow
+from tamiyo_service.store.schema import journal
+
+ALONE_ROWS: Final = 32
+"""Rows in one INSERT: few statements for the driver to remember, far below SQLite's limit of parameters."""
+_PRAGMAS: Final = (
+    # A row of about 2 KiB fills a page of 8 KiB better than one of 4. Only a new file takes it.
+    "PRAGMA page_size=8192",
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    # The store checkpoints on a thread of its own, off the way of the writes.
+    "PRAGMA wal_autocheckpoint=0",
+)
+_RIGHTS: Final = "make sure that the service may read and write the file and its folder"
+_FAULTS: Final = {
+    "SQLITE_NOTADB": ("that is no SQLite database", "name another file, or put a copy of yours in its place"),
+    "SQLITE_CORRUPT": ("the database is damaged", "put a copy of it in its place"),
+    "SQLITE_BUSY": ("another process keeps it locked", "end that process, or start again later"),
+    "SQLITE_FULL": ("the disk is full", "free some of it"),
+    "SQLITE_READONLY": ("it cannot be written", _RIGHTS),
+}
+
+
+class SqliteDatabase:
+    """A `Database` in a file.
+
+    Args:
+        url: names the file.
+        patience: seconds to wait while another process writes.
+
+    Raises:
+        DatabaseUrlError: if it names none.
+    """
+
+    def __init__(self, url: URL, *, patience: float) -> None:
+        if not url.database or url.database == ":memory:":
+            raise DatabaseUrlError("name a file, such as sqlite:///tamiyo.db: memory is not durable")
+        self.url = url
+        self._patience = patience
+        self.path: Final = Path(url.database)
+        self.writer = self._engine(connections=1)
+        event.listen(self.writer, "begin", _begin_immediate)
+        self.readers = self._engine(connections=READ_CONNECTIONS)
+
+    def require_place(self) -> None:
+        """Return if the file is there, or may be made.
+
+        Raises:
+            DatabaseUnusableError: if it cannot be.
+            OSError: if the path cannot be looked at.
+        """
+        folder = self.path.absolute().parent
+        if self.path.is_dir():
+            raise DatabaseUnusableError(self.url, "that is a folder", "name a file in it, such as tamiyo.db")
+        if not folder.is_dir():
+            raise DatabaseUnusableError(
+                self.url, f"there is no folder {folder}", "create it, or name another"
+            )
+        # SQLite keeps its log beside the file.
+        for place in (folder, self.path):
+            if place.exists() and not os.access(place, os.W_OK):
+                raise DatabaseUnusableError(self.url, f"{place} cannot be written", _RIGHTS)
+
+    def untouched(self) -> Engine:
+        """An engine that keeps no connection and leaves the file's settings as they are."""
+        arguments = {"timeout": self._patience}
+        return create_engine(self.url, connect_args=arguments, hide_parameters=True, poolclass=NullPool)
+
+    def require_fit(self, connection: Connection) -> None:
+        """Return: every SQLite database fits."""
+
+    def unusable(self, error: SQLAlchemyError | OSError) -> DatabaseUnusableError:
+        """What an error on opening the database means."""
+        reason = error.orig if isinstance(error, DBAPIError) else error
+        # Extended names begin with the plain one: SQLITE_READONLY_DIRECTORY.
+        name = getattr(reason, "sqlite_errorname", "")
+        for start, (what, remedy) in _FAULTS.items():
+            if name.startswith(start):
+                return DatabaseUnusableError(self.url, f"{what} ({reason})", remedy)
+        return DatabaseUnusableError(self.url, f"it cannot be opened ({reason})", _RIGHTS)
+
+    def foreign(self, tables: str) -> DatabaseUnusableError:
+        """The error for a file that belongs to another program."""
+        what = f"it belongs to another program (its tables are {tables})"
+        return DatabaseUnusableError(self.url, what, "name another file")
+
+    def dispose(self) -> None:
+        """Close every connection."""
+        self.readers.dispose()
+        self.writer.dispose()
+
+    def lock_schema(self, connection: Connection) -> None:
+        """Return: BEGIN IMMEDIATE has locked all of the file."""
+
+    def append_alone(
+        self, connection: Connection, entries: Sequence[Entry], outcomes: Sequence[OutcomeRow]
+    ) -> bool:
+        """Insert the entries in one statement, unless there are many, or outcomes besides."""
+        if outcomes or len(entries) > ALONE_ROWS:
+            return False
+        statement = _insert_statement(journal, len(entries))
+        try:
+            _driver(connection).execute(statement, tuple(itertools.chain.from_iterable(entries)))
+        except sqlite3.Error as error:
+            raise DBAPIError.instance(statement, None, error, sqlite3.Error, hide_parameters=True) from error
+        return True
+
+    def insert_if_absent(self, table: Table) -> Insert:
+        """An INSERT that leaves an existing row of the same unique key as it is."""
+        return sqlite.insert(table).on_conflict_do_nothing()
+
+    def may_pass(self, error: DBAPIError) -> bool:
+        """Tell that it will not: there is no connection to lose, and `patience` has been waited for locks."""
+        return False
+
+    def settled_below(self, connection: Connection) -> int | None:
+        """Tell that ids rise with commits: there is one writer at a time."""
+        return None
+
+    def checkpoint(self) -> int:
+        """Copy the write-ahead log into the database, as far as no reader is in the way.
+
+        Uses a connection of its own and never blocks the writer.
+
+        Returns:
+            Pages in the log.
+        """
+        engine = self._engine(connections=0)
+        with engine.connect() as connection:
+            return checkpoint(connection)
+
+    def _engine(self, *, connections: int) -> Engine:
+        """An engine with this many connections to keep; 0: none is kept."""
+        pool: dict[str, Any] = {"poolclass": NullPool}
+        if connections:
+            pool = {"poolclass": QueuePool, "pool_size": connections, "max_overflow": 0}
+        arguments = {"timeout": self._patience, "check_same_thread": False}
+        engine = create_engine(self.url, connect_args=arguments, hide_parameters=True, **pool)
+        event.listen(engine, "connect", _prepare)
+        return engine
+
+
+def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows within a transaction; see `dialect.insert_rows`."""
+    for start in range(0, len(rows), ALONE_ROWS):
+        chunk = rows[start : start + ALONE_ROWS]
+        statement = _insert_statement(table, len(chunk))
+        connection.exec_driver_sql(statement, tuple(itertools.chain.from_iterable(chunk)))
+
+
+def checkpoint(connection: Connection) -> int:
+    """Copy the write-ahead log through this connection, outside any transaction; the pages in the log."""
+    try:
+        _busy, pages, _copied = _driver(connection).execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    except sqlite3.Error as error:
+        raise DBAPIError.instance("PRAGMA wal_checkpoint", None, error, sqlite3.Error) from error
+    return int(pages)
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    return cast(sqlite3.Connection, connection.connection.dbapi_connection)
+
+
+@lru_cache(maxsize=4 * ALONE_ROWS)
+def _insert_statement(table: Table, count: int) -> str:
+    columns = [column for column in table.columns if column.name != "id"]
+    row = dict.fromkeys(columns)
+    return str(insert(table).values([row] * count).compile(dialect=sqlite.dialect()))
+
+
+def _prepare(connection: sqlite3.Connection, _record: object) -> None:
+    # Without this the driver begins transactions by itself, and too late for IMMEDIATE.
+    connection.isolation_level = None
+    for pragma in _PRAGMAS:
+        connection.execute(pragma)
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
