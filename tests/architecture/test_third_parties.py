@@ -20,6 +20,7 @@ ALLOWED = {
         "fastapi",
         "orjson",
         "pyarrow",
+        "psycopg",
         "pydantic",
         "pydantic_core",
         "pydantic_settings",

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-_APPEND = b"tamiyo_"
+APPEND = b"tamiyo_"
 """In what is sent when entries are appended: the beginning of the statement's name."""
+COMMIT = b"COMMIT"
 
 
 class Proxy:
@@ -16,13 +17,15 @@ class Proxy:
     Attributes:
         port: where it listens.
         turns: how often the service spoke after the database had.
-        lose: answers to appended entries that are still to be lost, each together with its connection.
+        lose: how many answers are still to be lost, each together with its connection.
+        word: in the question to such an answer.
     """
 
     def __init__(self, database_port: int) -> None:
         self.port = 0
         self.turns = 0
         self.lose = 0
+        self.word = APPEND
         self._database_port = database_port
         self._wires: set[asyncio.Task[None]] = set()
 
@@ -52,14 +55,15 @@ class _Wire:
         self._to_service = to_service
         self._to_database = to_database
         self._answered = True
-        self._appending = False
+        self._asked = b""
 
     async def questions(self, service: asyncio.StreamReader) -> None:
         """Hand on what the service says."""
         while data := await _heard(service):
-            self._proxy.turns += self._answered
-            self._answered = False
-            self._appending = _APPEND in data
+            if self._answered:
+                self._proxy.turns += 1
+                self._answered, self._asked = False, b""
+            self._asked += data
             self._to_database.write(data)
         self._to_database.close()
 
@@ -67,7 +71,7 @@ class _Wire:
         """Hand on what the database says, or lose it."""
         while data := await _heard(database):
             self._answered = True
-            if self._appending and self._proxy.lose:
+            if self._proxy.lose and self._proxy.word in self._asked:
                 self._proxy.lose -= 1
                 break
             self._to_service.write(data)

@@ -199,8 +199,8 @@ async def test_a_stopping_service_refuses_new_work_in_words(service: Service) ->
     assert (await service.http.get("/healthz")).status_code == 200
 
 
-async def test_another_process_that_advanced_the_run_is_caught_up_with(tmp_path: Path) -> None:
-    async with serving(sql_store(tmp_path)) as one, serving(sql_store(tmp_path)) as two:
+async def test_another_process_that_advanced_the_run_is_caught_up_with(database_url: str) -> None:
+    async with serving(SqlStore(database_url)) as one, serving(SqlStore(database_url)) as two:
         for epoch in range(0, 10, 2):
             assert (await one.report("run", epoch)).status_code == 200
             assert (await two.report("run", epoch + 1)).status_code == 200
@@ -213,8 +213,8 @@ async def test_another_process_that_advanced_the_run_is_caught_up_with(tmp_path:
             await one.get(f"/runs/run/decisions/{epoch}")
 
 
-async def test_a_number_too_large_for_the_database_is_no_failure_of_it(tmp_path: Path) -> None:
-    async with serving(sql_store(tmp_path)) as service:
+async def test_a_number_too_large_for_the_database_is_no_failure_of_it(database_url: str) -> None:
+    async with serving(SqlStore(database_url)) as service:
         with pytest.raises(InvalidRequestError, match="large"):
             await service.store.report(DecisionKey(1, 0, 2**64))
         assert (await service.http.get("/readyz")).status_code == 200

@@ -13,7 +13,7 @@ from tamiyo_service.store.rows import NewRun
 
 from tests.service.conftest import Service, serving
 from tests.service.postgres import PostgresServer, postgres
-from tests.service.proxy import wire_to
+from tests.service.proxy import COMMIT, wire_to
 from tests.service.samples import report
 from tests.service.test_store import append, create, entry
 
@@ -201,8 +201,9 @@ async def test_a_batch_survives_the_loss_of_its_answer(own_server: PostgresServe
         async with serving(SqlStore(own_server.url(database, port=wire.port))) as service:
             items = [{"run_id": "run", "report": report(epoch)} for epoch in range(100)]
             await service.http.put("/runs/run")
-            wire.lose = 1
+            wire.word, wire.lose = COMMIT, 1
             results = (await service.http.post("/epochs", json={"reports": items})).json()["results"]
+            assert wire.lose == 0
             assert [result["status"] for result in results] == [200] * 100
             found = (await service.get("/runs/run/decisions?limit=1000"))["items"]
             assert [item["epoch"] for item in found] == list(range(99, -1, -1))

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from tamiyo_service.store import MemoryStore
+from tamiyo_service.store import MemoryStore, SqlStore
 from tamiyo_service.store.rows import DecisionKey, Entry
 
-from tests.service.conftest import Service, serving, sql_store
+from tests.service.conftest import Service, serving
 from tests.service.samples import report
 
 
 @pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[tuple[Service, Service]]:
-    """Two services on one file; the first has the run in memory."""
-    async with serving(sql_store(tmp_path)) as one, serving(sql_store(tmp_path)) as two:
+async def pair(database_url: str) -> AsyncIterator[tuple[Service, Service]]:
+    """Two services on one database; the first has the run in memory."""
+    async with serving(SqlStore(database_url)) as one, serving(SqlStore(database_url)) as two:
         await one.reports("run", 0, 1, 2)
         yield one, two
 
@@ -90,6 +90,35 @@ async def test_a_run_that_another_process_made_anew_is_the_one_deleted(
     await two.reports("run", *range(reports))
     assert (await one.http.delete("/runs/run")).status_code == 204
     assert (await two.http.get("/runs/run")).status_code == 404
+
+
+async def test_reports_that_both_receive_at_once_are_decided_once_each(pair: tuple[Service, Service]) -> None:
+    names = [f"run-{number}" for number in range(6)]
+    for epoch in range(12):
+        asked = [(service, name) for name in names for service in pair]
+        fields = {"val_accuracy": 50.0 + epoch % 3}
+        answers = await asyncio.gather(*(service.report(name, epoch, **fields) for service, name in asked))
+        assert {answer.status_code for answer in answers} == {200}
+        for first, second in zip(answers[::2], answers[1::2], strict=True):
+            assert first.content == second.content
+            assert ("tamiyo-replayed" in first.headers) != ("tamiyo-replayed" in second.headers)
+    one, _ = pair
+    for name in names:
+        items = (await one.get(f"/runs/{name}/decisions"))["items"]
+        assert [item["epoch"] for item in items] == list(range(11, -1, -1))
+        for epoch in range(12):
+            await one.get(f"/runs/{name}/decisions/{epoch}")
+
+
+async def test_reports_that_both_receive_with_other_content_are_decided_for_one(
+    pair: tuple[Service, Service],
+) -> None:
+    one, two = pair
+    for epoch in range(3, 15):
+        answers = await asyncio.gather(
+            one.report("run", epoch, val_accuracy=60.0), two.report("run", epoch, val_accuracy=40.0)
+        )
+        assert sorted(answer.status_code for answer in answers) == [200, 409]
 
 
 class ReadCounter(MemoryStore):
