@@ -17,6 +17,10 @@ app = typer.Typer(
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 Url = Annotated[str, typer.Option(envvar="TAMIYO_URL", help="Where the service is.")]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(help="Where runs are kept  [default: TAMIYO_DATABASE_URL or sqlite:///tamiyo.db]"),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, one object a line.")]
 
 
@@ -46,10 +50,7 @@ def serve(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port to listen on  [default: TAMIYO_PORT or 8000]")
     ] = None,
-    database_url: Annotated[
-        str | None,
-        typer.Option(help="Where runs are kept  [default: TAMIYO_DATABASE_URL or sqlite:///tamiyo.db]"),
-    ] = None,
+    database_url: DatabaseUrl = None,
 ) -> None:
     """Run the service until it is told to stop (SIGINT or SIGTERM). Settings: docs/settings.md."""
     from tamiyo_cli.serve import serve_until_stopped
@@ -116,3 +117,55 @@ def why(
     from tamiyo_cli.history import show_why
 
     show_why(url, run_id, epoch, as_json=as_json)
+
+
+@app.command()
+def prune(
+    completed_for: Annotated[
+        str | None,
+        typer.Option(help="Completed runs that nothing has reached for this long, such as 90d."),
+    ] = None,
+    silent_for: Annotated[
+        str | None,
+        typer.Option(help="Other runs that nothing has reached for this long, held ones too."),
+    ] = None,
+    archive: Annotated[
+        Path | None,
+        typer.Option(help="Write them to Parquet files in this folder first  [default: TAMIYO_ARCHIVE]"),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List them and change nothing.")] = False,
+    vacuum: Annotated[
+        bool,
+        typer.Option("--vacuum", help="Then make an SQLite file smaller; nobody can write meanwhile."),
+    ] = False,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete runs that need not be kept; by default those that TAMIYO_RETENTION and _SILENT name.
+
+    Services may use the database meanwhile. What is spared, and how an archive is read: docs/retention.md.
+    """
+    from tamiyo_cli.prune import prune_runs
+
+    prune_runs(
+        completed_for=completed_for,
+        silent_for=silent_for,
+        archive=archive,
+        database_url=database_url,
+        dry_run=dry_run,
+        vacuum_after=vacuum,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="Where the copy goes.")],
+    database_url: DatabaseUrl = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a live SQLite database: every decision up to this moment, in one file that is checked."""
+    from tamiyo_cli.backup import back_up_database
+
+    back_up_database(file, database_url=database_url, overwrite=force, as_json=as_json)

@@ -15,6 +15,7 @@ def serve_until_stopped(*, host: str | None, port: int | None, database_url: str
     Raises:
         typer.Exit: with status 2, after saying what is wrong, if the settings cannot be used.
     """
+    from tamiyo_service.retention.archive import ArchiveError
     from tamiyo_service.serve import ExposedError, serve
     from tamiyo_service.settings import Settings
     from tamiyo_service.store.dialect import DatabaseUnusableError, DatabaseUrlError
@@ -26,6 +27,6 @@ def serve_until_stopped(*, host: str | None, port: int | None, database_url: str
         for fault in field_errors(error):
             typer.echo(f"tamiyo serve: {fault.field}: {fault.message}", err=True)
         raise typer.Exit(2) from error
-    except (ExposedError, DatabaseUrlError, DatabaseUnusableError) as error:
+    except (ExposedError, ArchiveError, DatabaseUrlError, DatabaseUnusableError) as error:
         typer.echo(f"tamiyo serve: {error}", err=True)
         raise typer.Exit(2) from error

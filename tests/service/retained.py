@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import resource
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -94,6 +96,17 @@ def archived(folder: Path, table: str) -> list[dict[str, Any]]:
 def parts(folder: Path) -> dict[str, list[str]]:
     """The files of an archive by table."""
     return {table: sorted(path.name for path in (folder / table).iterdir()) for table in TABLES}
+
+
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """No file may grow beyond this size."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 class RevivingStore(MemoryStore):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from tamiyo_service.store.rows import ClientDecisionRow, Entry, OutcomeRow, RunR
 
 from tests.service.clocks import SteppingClock
 from tests.service.conftest import sql_store
-from tests.service.retained import TABLES, RevivingStore, archived, make_run, parts, sweep_of
+from tests.service.retained import TABLES, RevivingStore, archived, full_disk, make_run, parts, sweep_of
 
 MONTH = 31 * 86_400.0
 
@@ -190,17 +188,6 @@ async def test_what_cannot_be_read_back_is_not_deleted(
     assert await store.run("old") == run
     assert parts(folder) == {table: [] for table in TABLES}
     assert list(folder.glob(".writing-*")) == []
-
-
-@contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    """No file may grow beyond this size."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("size", [100, 5_000])

@@ -127,10 +127,11 @@ async def test_what_was_to_be_archived_waits_for_an_archive(
     found = (await store.expired(RULES.cutoffs(clock()), 0, 10)).runs
     await store.retire(found, to_micros(clock()), to_archive=True)
     clock.advance(3_700)
-    assert (await sweep_of(store, clock).run()).runs == 0
+    swept = await sweep_of(store, clock).run()
+    assert (swept.runs, swept.waiting) == (0, 1)
     assert len(await store.belongings(Entry, run.run_pk, 0, 10)) == 3
     swept = await sweep_of(store, clock, open_archive(tmp_path / "archive")).run()
-    assert swept.runs == 1
+    assert (swept.runs, swept.waiting) == (1, 0)
     assert [row["run_id"] for row in archived(tmp_path / "archive", "runs")] == ["old"]
     assert len(archived(tmp_path / "archive", "journal")) == 3
 

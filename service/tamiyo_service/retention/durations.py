@@ -32,7 +32,10 @@ def parse_duration(text: str) -> timedelta:
 
 def _sum(text: str) -> timedelta:
     parts = _PART.findall(text)
-    return sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta(0))
+    try:
+        return sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta(0))
+    except OverflowError:
+        return timedelta.max
 
 
 def _iso(text: str) -> timedelta | None:

@@ -20,8 +20,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
-import structlog
-
 from tamiyo_service.clock import Clock, to_micros
 from tamiyo_service.retention.archive import Archive
 from tamiyo_service.retention.drafting import Drafting
@@ -46,8 +44,6 @@ _BATCH_ENTRIES: Final = 200_000
 _LEFT_BEHIND_AFTER: Final = timedelta(hours=1)
 """A run that is still retired after this time has been left by a process that was killed."""
 
-_LOG: Final = structlog.get_logger(__name__)
-
 
 @dataclass(frozen=True)
 class Swept:
@@ -57,6 +53,7 @@ class Swept:
         runs: runs deleted.
         inputs: their numbered inputs: decisions and all else that was recorded.
         spared: runs that something reached while the sweep was at them.
+        waiting: runs that another sweep left to be archived, and that this one has no archive for.
         archived_bytes: size of the files written; 0 without an archive.
         seconds: how long it took.
     """
@@ -64,6 +61,7 @@ class Swept:
     runs: int = 0
     inputs: int = 0
     spared: int = 0
+    waiting: int = 0
     archived_bytes: int = 0
     seconds: float = 0.0
 
@@ -136,7 +134,7 @@ class Sweep:
             taken, size = await self._archive_and_retire(self._archive, batch)
         await self._erase([expired.run for expired in taken])
         inputs = sum(expired.seq for expired in taken)
-        return Swept(len(taken), inputs, len(batch) - len(taken), size)
+        return Swept(len(taken), inputs, spared=len(batch) - len(taken), archived_bytes=size)
 
     async def _archive_and_retire(
         self, archive: Archive, batch: Sequence[Expired]
@@ -174,12 +172,10 @@ class Sweep:
         before = to_micros(self._clock() - _LEFT_BEHIND_AFTER)
         left = await self._store.retired(before, _WINDOW_RUNS)
         waiting = [retired for retired in left if retired.to_archive and self._archive is None]
-        if waiting:
-            _LOG.warning("retired_runs_wait_for_an_archive", runs=len(waiting), remedy="set TAMIYO_ARCHIVE")
         size = await self._archive_retired([retired for retired in left if retired.to_archive])
         ready = [retired.run for retired in left if retired not in waiting]
         await self._erase(ready)
-        return Swept(runs=len(ready), archived_bytes=size)
+        return Swept(runs=len(ready), waiting=len(waiting), archived_bytes=size)
 
     async def _archive_retired(self, left: Sequence[Retired]) -> int:
         if self._archive is None or not left:
@@ -208,5 +204,6 @@ def _sum(one: Swept, other: Swept) -> Swept:
         one.runs + other.runs,
         one.inputs + other.inputs,
         one.spared + other.spared,
+        one.waiting + other.waiting,
         one.archived_bytes + other.archived_bytes,
     )

@@ -53,6 +53,10 @@ class Sweeper:
             _LOG.error("sweep_failed", error=str(error))
         else:
             _LOG.info("swept", **asdict(swept))
+            if swept.waiting:
+                _LOG.warning(
+                    "expired_runs_wait_for_an_archive", runs=swept.waiting, remedy="set TAMIYO_ARCHIVE"
+                )
 
     async def _run(self) -> None:
         await self._pause(min(self._every, _FIRST_AFTER_SECONDS))
