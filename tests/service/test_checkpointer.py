@@ -83,8 +83,8 @@ def test_the_writers_own_copy_leaves_no_transaction_behind(database: SqliteDatab
 async def test_a_store_copies_its_log_while_it_serves(tmp_path: Path) -> None:
     store = sql_store(tmp_path)
     # Reaching inside: four thousand reports would only show the same more slowly.
-    assert isinstance(store._database, SqliteDatabase)
-    store._checkpointer = Checkpointer(store._database, entries_between=5)
+    assert store._checkpointer is not None
+    store._checkpointer._entries_between = 5
     async with serving(store) as service:
         before = (tmp_path / "tamiyo.db").stat().st_size
         for epoch in range(1000):

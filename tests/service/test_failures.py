@@ -64,11 +64,12 @@ class FullDisk(SqlStore):
 
     def set_full(self, full: bool) -> None:
         """Let the database have no page more than it has, or as many as it likes."""
-        assert self._connection is not None
-        pages = self._connection.exec_driver_sql("PRAGMA page_count").scalar()
+        connection = self._transactions.connection
+        assert connection is not None
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
         limit = pages if full else 1_000_000_000
-        self._connection.exec_driver_sql(f"PRAGMA max_page_count={limit}")
-        self._connection.rollback()
+        connection.exec_driver_sql(f"PRAGMA max_page_count={limit}")
+        connection.rollback()
 
 
 async def test_a_full_disk_is_told_of_and_mends_itself(tmp_path: Path) -> None:

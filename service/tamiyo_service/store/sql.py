@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Row, Select, delete, insert, text, update
+from sqlalchemy import Connection, Row, Select, delete, insert, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from tamiyo_leyline import RunStatus
 
@@ -27,7 +27,6 @@ from tamiyo_service.store.dialect import (
     READ_CONNECTIONS,
     Database,
     database_at,
-    insert_rows,
 )
 from tamiyo_service.store.expired import Belonging, Cutoffs, Expired, ExpiredPage, Retired
 from tamiyo_service.store.migrate import prepare
@@ -48,15 +47,14 @@ from tamiyo_service.store.rows import (
     Rewind,
     RunFilter,
     RunRow,
-    StatusRow,
     Write,
     rewind_of,
 )
-from tamiyo_service.store.schema import client_decisions, command_outcomes, journal, run_labels, runs
+from tamiyo_service.store.schema import client_decisions, run_labels, runs
+from tamiyo_service.store.transactions import Job, Task, Transactions
 from tamiyo_service.store.writer import GroupWriter
 
 Answer = TypeVar("Answer")
-Job = Callable[[Connection], Any]
 
 _FAILURE_SHOWS_SECONDS: Final = 5.0
 """How long a failed write keeps `check` from passing, unless a later one succeeds."""
@@ -76,12 +74,11 @@ class SqlStore:
 
     def __init__(self, url: str, *, write_limit: int = 10_000, patience: float = PATIENCE_SECONDS) -> None:
         self._database = database_at(url, patience=patience)
-        self._writer: GroupWriter[Write | Job] = GroupWriter(self._execute, _translate, write_limit)
-        self._readers = ThreadPoolExecutor(READ_CONNECTIONS, thread_name_prefix="tamiyo-reader")
-        self._checkpointer = checkpointer_of(self._database)
-        self._connection: Connection | None = None
         self._outage = Outage(patience)
-        self._doubtful: Sequence[Write | Job] = ()
+        self._checkpointer = checkpointer_of(self._database)
+        self._transactions = Transactions(self._database, self._outage, self._checkpointer)
+        self._writer: GroupWriter[Task] = GroupWriter(self._transactions.execute, _translate, write_limit)
+        self._readers = ThreadPoolExecutor(READ_CONNECTIONS, thread_name_prefix="tamiyo-reader")
 
     async def open(self) -> None:
         await asyncio.to_thread(prepare, self._database)
@@ -209,83 +206,8 @@ class SqlStore:
         if self._checkpointer is not None:
             self._checkpointer.close()
         self._readers.shutdown()
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._transactions.close()
         self._database.dispose()
-
-    def _execute(self, tasks: Sequence[Write | Job]) -> Sequence[Any]:
-        """Everything in one transaction, rows of many requests in one statement; in the writer's thread."""
-        try:
-            return self._persist(tasks)
-        except IntegrityError:
-            # The answer to its commit was lost, and it is there.
-            if len(tasks) == 1 and self._is_doubtful(tasks[0]) and self._is_there(tasks[0]):
-                return [None]
-            raise
-
-    def _persist(self, tasks: Sequence[Write | Job]) -> Sequence[Any]:
-        """The same transaction again, as long as the database may come back."""
-        for attempts in itertools.count(1):
-            try:
-                results = self._transact(self._connected(), tasks)
-            except DBAPIError as error:
-                if not self._database.may_pass(error):
-                    raise
-                if self._connection is not None:
-                    self._doubtful = tasks
-                    self._disconnect()
-                if not self._outage.pause(attempts):
-                    raise
-            else:
-                self._outage.end()
-                return results
-        raise AssertionError("counting does not end")
-
-    def _connected(self) -> Connection:
-        if self._connection is None:
-            self._connection = self._database.writer.connect()
-        return self._connection
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.invalidate()
-            self._connection.close()
-            self._connection = None
-
-    def _transact(self, connection: Connection, tasks: Sequence[Write | Job]) -> Sequence[Any]:
-        writes = [task for task in tasks if isinstance(task, Write)]
-        entries = list(itertools.chain.from_iterable(write.entries for write in writes))
-        outcomes = list(itertools.chain.from_iterable(write.outcomes for write in writes))
-        statuses = [write.status for write in writes if write.status is not None]
-        results: list[Any] = [None] * len(tasks)
-        simple = len(writes) == len(tasks) and not statuses
-        if not (simple and self._database.append_alone(connection, entries, outcomes)):
-            with connection.begin():
-                insert_rows(connection, journal, entries)
-                insert_rows(connection, command_outcomes, outcomes)
-                _set_statuses(connection, statuses)
-                results = [None if isinstance(task, Write) else task(connection) for task in tasks]
-        if self._checkpointer is not None:
-            self._checkpointer.wrote(connection, len(entries))
-        return results
-
-    def _is_doubtful(self, task: Write | Job) -> bool:
-        return any(task is doubtful for doubtful in self._doubtful)
-
-    def _is_there(self, task: Write | Job) -> bool:
-        """Whether every entry of a write is stored just so; its other rows were stored with them."""
-        if not isinstance(task, Write):
-            return False
-        connection = self._connected()
-        with connection.begin():
-            return all(
-                _optional_entry(
-                    connection.execute(statements.entry_before(entry.run_pk, entry.seq + 1)).first()
-                )
-                == entry
-                for entry in task.entries
-            )
 
     async def _do(self, job: Job) -> Any:
         """What the job returns; it is finished even if the caller is cancelled."""
@@ -319,12 +241,6 @@ class SqlStore:
             answer = question(connection)
         self._outage.end()
         return answer
-
-
-def _set_statuses(connection: Connection, statuses: Sequence[StatusRow]) -> None:
-    for status in statuses:
-        changed = update(runs).where(runs.c.run_pk == status.run_pk)
-        connection.execute(changed.values(status=status.status.value, result=status.result))
 
 
 def _create(database: Database, connection: Connection, run: NewRun) -> tuple[RunRow, bool]:

@@ -1,0 +1,135 @@
+"""Transactions of the writer's thread: many requests in one, and again when the database was away."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, update
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from tamiyo_service.store import statements
+from tamiyo_service.store.checkpointer import Checkpointer
+from tamiyo_service.store.dialect import Database, insert_rows
+from tamiyo_service.store.outage import Outage
+from tamiyo_service.store.rows import Entry, StatusRow, Write
+from tamiyo_service.store.schema import command_outcomes, journal, runs
+
+Job = Callable[[Connection], Any]
+"""What else is done within a transaction. It may be done again if it is not known to have succeeded."""
+Task = Write | Job
+
+
+class Transactions:
+    """Executes tasks on one connection, which is made anew when it is lost.
+
+    Args:
+        database: to write to.
+        outage: tells how long to wait for it.
+        checkpointer: told of everything written.
+
+    Attributes:
+        connection: None: none has been needed yet.
+    """
+
+    def __init__(self, database: Database, outage: Outage, checkpointer: Checkpointer | None) -> None:
+        self.connection: Connection | None = None
+        self._database = database
+        self._outage = outage
+        self._checkpointer = checkpointer
+        self._doubtful: Sequence[Task] = ()
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+    def execute(self, tasks: Sequence[Task]) -> Sequence[Any]:
+        """Do everything in one transaction, rows of many requests in one statement.
+
+        While the database is away it is tried again, as long as the outage lets one wait. A transaction may
+        have been committed although its answer was lost: its entries are recognised then.
+
+        Returns:
+            What the jobs return, None for the writes; in the order of the tasks.
+
+        Raises:
+            DBAPIError: if it could not be done; nothing of it was.
+        """
+        try:
+            return self._persist(tasks)
+        except IntegrityError:
+            # The answer to its commit was lost, and it is there.
+            if len(tasks) == 1 and self._is_doubtful(tasks[0]) and self._is_there(tasks[0]):
+                return [None]
+            raise
+
+    def _persist(self, tasks: Sequence[Task]) -> Sequence[Any]:
+        """The same transaction again, as long as the database may come back."""
+        for attempts in itertools.count(1):
+            try:
+                results = self._transact(self._connected(), tasks)
+            except DBAPIError as error:
+                if not self._database.may_pass(error):
+                    raise
+                if self.connection is not None:
+                    self._doubtful = tasks
+                    self._disconnect()
+                if not self._outage.pause(attempts):
+                    raise
+            else:
+                self._outage.end()
+                return results
+        raise AssertionError("counting does not end")
+
+    def _connected(self) -> Connection:
+        if self.connection is None:
+            self.connection = self._database.writer.connect()
+        return self.connection
+
+    def _disconnect(self) -> None:
+        if self.connection is not None:
+            self.connection.invalidate()
+            self.connection.close()
+            self.connection = None
+
+    def _transact(self, connection: Connection, tasks: Sequence[Write | Job]) -> Sequence[Any]:
+        writes = [task for task in tasks if isinstance(task, Write)]
+        entries = list(itertools.chain.from_iterable(write.entries for write in writes))
+        outcomes = list(itertools.chain.from_iterable(write.outcomes for write in writes))
+        statuses = [write.status for write in writes if write.status is not None]
+        results: list[Any] = [None] * len(tasks)
+        simple = len(writes) == len(tasks) and not statuses
+        if not (simple and self._database.append_alone(connection, entries, outcomes)):
+            with connection.begin():
+                insert_rows(connection, journal, entries)
+                insert_rows(connection, command_outcomes, outcomes)
+                _set_statuses(connection, statuses)
+                results = [None if isinstance(task, Write) else task(connection) for task in tasks]
+        if self._checkpointer is not None:
+            self._checkpointer.wrote(connection, len(entries))
+        return results
+
+    def _is_doubtful(self, task: Task) -> bool:
+        return any(task is doubtful for doubtful in self._doubtful)
+
+    def _is_there(self, task: Task) -> bool:
+        """Whether every entry of a write is stored just so; its other rows were stored with them."""
+        if not isinstance(task, Write):
+            return False
+        connection = self._connected()
+        with connection.begin():
+            return all(_is_stored(connection, entry) for entry in task.entries)
+
+
+def _set_statuses(connection: Connection, statuses: Sequence[StatusRow]) -> None:
+    for status in statuses:
+        changed = update(runs).where(runs.c.run_pk == status.run_pk)
+        connection.execute(changed.values(status=status.status.value, result=status.result))
+
+
+def _is_stored(connection: Connection, entry: Entry) -> bool:
+    stored = connection.execute(statements.entry_before(entry.run_pk, entry.seq + 1)).first()
+    return stored is not None and tuple(stored) == entry
