@@ -50,12 +50,16 @@ def serve(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port to listen on  [default: TAMIYO_PORT or 8000]")
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=256, help="Processes that serve on the port  [default: TAMIYO_WORKERS or 1]"),
+    ] = None,
     database_url: DatabaseUrl = None,
 ) -> None:
     """Run the service until it is told to stop (SIGINT or SIGTERM). Settings: docs/settings.md."""
     from tamiyo_cli.serve import serve_until_stopped
 
-    serve_until_stopped(host=host, port=port, database_url=database_url)
+    serve_until_stopped(host=host, port=port, workers=workers, database_url=database_url)
 
 
 @app.command()

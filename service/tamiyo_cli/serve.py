@@ -9,7 +9,9 @@ from pydantic import ValidationError
 from tamiyo_leyline.validation import field_errors
 
 
-def serve_until_stopped(*, host: str | None, port: int | None, database_url: str | None) -> None:
+def serve_until_stopped(
+    *, host: str | None, port: int | None, workers: int | None, database_url: str | None
+) -> None:
     """Run the service with settings from the environment, arguments first, until it is told to stop.
 
     Raises:
@@ -20,7 +22,7 @@ def serve_until_stopped(*, host: str | None, port: int | None, database_url: str
     from tamiyo_service.settings import Settings
     from tamiyo_service.store.dialect import DatabaseUnusableError, DatabaseUrlError
 
-    options: dict[str, Any] = {"host": host, "port": port, "database_url": database_url}
+    options: dict[str, Any] = {"host": host, "port": port, "workers": workers, "database_url": database_url}
     try:
         serve(Settings(**{name: value for name, value in options.items() if value is not None}))
     except ValidationError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -46,6 +47,17 @@ class Settings(BaseSettings):
     cached_runs: Annotated[int, Field(ge=1)] = Field(
         10_000, description="Runs kept in memory; the others are read again on their next report."
     )
+    workers: Annotated[int, Field(ge=1, le=256)] = Field(
+        1,
+        description="Processes that serve on one port, all on one database; one that dies is started again.",
+    )
+    connections: Annotated[int, Field(ge=1)] = Field(
+        10_000, description="Connections that may be open to one process; one more gets 503 overloaded."
+    )
+    head_seconds: Annotated[float, Field(gt=0)] = Field(
+        30.0,
+        description="How long a request's headers may take to arrive; then the connection is closed.",
+    )
     write_queue: Annotated[int, Field(ge=1)] = Field(
         10_000, description="Writes that may wait for the disk; beyond it requests get 503 overloaded."
     )
@@ -77,6 +89,15 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log entry written to standard error."
     )
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The environment variables that give these settings, except those left at their defaults."""
+    given = settings.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+    return {
+        PREFIX + name.upper(): value if isinstance(value, str) else json.dumps(value)
+        for name, value in given.items()
+    }
 
 
 def unknown_variables(environment: Mapping[str, str]) -> dict[str, str | None]:
