@@ -12,12 +12,12 @@ from contextlib import contextmanager
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import select, text
 from tamiyo_service.errors import InvalidRequestError, VersionConflictError
 from tamiyo_service.store import SqlStore, prepare_database
 from tamiyo_service.store.dialect import DatabaseUnusableError, DatabaseUrlError, database_at, insert_rows
 from tamiyo_service.store.migrate import REVISION
-from tamiyo_service.store.rows import DecisionFilter, DecisionKey, Entry, OutcomeRow, RunFilter, Write
+from tamiyo_service.store.rows import DecisionFilter, DecisionKey, Entry, OutcomeRow, RunFilter, RunRow, Write
 from tamiyo_service.store.schema import journal, metadata
 
 from tests.service.postgres import PASSWORD, PostgresServer
@@ -256,6 +256,39 @@ async def test_who_reads_forward_does_not_pass_a_decision_that_commits_late(stor
         assert await seen(store, ascending=True) == [early.run_pk]
         assert await seen(store) == [after.run_pk, early.run_pk]
     assert await seen(store, ascending=True) == [early.run_pk, late.run_pk, after.run_pk]
+
+
+async def test_who_follows_the_ids_meets_every_entry_whoever_writes_it(postgres_url: str) -> None:
+    stores = [SqlStore(postgres_url) for _ in range(4)]
+    for store in stores:
+        await store.open()
+    runs = [[await create(stores[0], f"{n}-{m}") for m in range(4)] for n in range(len(stores))]
+
+    async def write(store: SqlStore, run: RunRow) -> None:
+        for seq in range(1, 61):
+            await append(store, entry(run, seq, seq))
+
+    writing = asyncio.gather(
+        *(write(store, run) for store, own in zip(stores, runs, strict=True) for run in own)
+    )
+    seen, last, database = list[int](), 0, database_at(postgres_url)
+
+    def look() -> None:
+        nonlocal last
+        with database.readers.connect() as connection:
+            settled = database.settled_below(connection)
+            found = select(journal.c.id).where(journal.c.id > last, journal.c.id < settled)
+            seen.extend(connection.execute(found.order_by(journal.c.id)).scalars())
+        last = max(seen, default=0)
+
+    while not writing.done():
+        await asyncio.to_thread(look)
+    await writing
+    await asyncio.to_thread(look)
+    assert len(seen) == 4 * 4 * 60
+    for store in stores:
+        await store.close()
+    database.dispose()
 
 
 async def test_two_processes_that_append_to_the_same_runs_neither_block_nor_lose(postgres_url: str) -> None:

@@ -1,8 +1,4 @@
-"""PostgreSQL, through psycopg: SQLAlchemy asks the questions, the journal's rows go straight to libpq.
-
-A group of the writer is one prepared statement in an implicit transaction: one round trip, with the
-interpreter given up once. Binding the parameters here, and not in a cursor, takes a tenth of the time.
-"""
+"""PostgreSQL, through psycopg."""
 
 from __future__ import annotations
 
@@ -11,20 +7,13 @@ import math
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from operator import itemgetter
 from typing import Any, Final, cast
 
-import orjson
 import psycopg
-from psycopg.errors import error_from_result
-from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus
-from psycopg.pq.abc import PGconn, PGresult
 from sqlalchemy import (
-    Boolean,
     Connection,
     Engine,
     Insert,
-    Integer,
     Table,
     create_engine,
     event,
@@ -36,11 +25,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from tamiyo_service.store.database import READ_CONNECTIONS, DatabaseUnusableError, DatabaseUrlError
+from tamiyo_service.store.libpq import ALONE_ROWS, NEXT_ID, insert_journal
 from tamiyo_service.store.rows import Entry, OutcomeRow
-from tamiyo_service.store.schema import command_outcomes, journal
+from tamiyo_service.store.schema import journal
 
-ALONE_ROWS: Final = 64
-"""Rows in one INSERT: a usual group fits, and the server keeps few plans."""
 _OLDEST: Final = 130_000
 """PostgreSQL 13, as the server tells it."""
 _SCHEMA_LOCK: Final = 0x74616D69796F
@@ -50,19 +38,14 @@ _SESSION: Final = text(
     "SELECT set_config('synchronous_commit', 'on', false), set_config('lock_timeout', :patience, false), "
     "set_config('default_transaction_isolation', 'read committed', false)"
 )
-_NEXT_ID: Final = "SELECT last_value + is_called::int AS id FROM journal_id_seq"
-# Told to everybody before any id is taken, and until the transaction ends: no id of this one will be lower.
-_GATE: Final = (
-    f"WITH next AS MATERIALIZED ({_NEXT_ID}), gate AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared("
-    "'journal_id_seq'::regclass::oid::int, id::bit(32)::int) FROM next)"
-)
-# The ids end before the locks are looked at: the condition on `next` sees to the order.
+# The next id is read first, then the locks, which the condition on it sees to: who takes a lock after that
+# takes higher ids.
 _SETTLED: Final = text(
+    f"WITH next AS MATERIALIZED ({NEXT_ID}) "
     "SELECT least(next.id, (SELECT min(next.id - ((next.id - l.objid::bigint) & 4294967295)) FROM pg_locks l "
     "WHERE next.id > 0 AND l.locktype = 'advisory' AND l.objsubid = 2 "
     "AND l.classid = 'journal_id_seq'::regclass::oid "
-    "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))) "
-    f"FROM ({_NEXT_ID}) AS next"
+    "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))) FROM next"
 )
 
 _RETRIED: Final = re.compile("08|57P0[1-5]|40001|40P01|53300|25006|26000")
@@ -156,7 +139,7 @@ class PostgresqlDatabase:
         """Insert all in one statement, unless there are many entries."""
         if not 0 < len(entries) <= ALONE_ROWS:
             return False
-        _insert_journal(connection, entries, outcomes)
+        insert_journal(connection, entries, outcomes)
         return True
 
     def insert_if_absent(self, table: Table) -> Insert:
@@ -203,101 +186,10 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, 
     for start in range(0, len(rows), ALONE_ROWS):
         chunk = rows[start : start + ALONE_ROWS]
         if table is journal:
-            _insert_journal(connection, cast(Sequence[Entry], chunk), ())
+            insert_journal(connection, cast(Sequence[Entry], chunk), ())
         else:
             statement = _insert_statement(table, len(chunk))
             connection.exec_driver_sql(statement, tuple(itertools.chain.from_iterable(chunk)))
-
-
-def _insert_journal(connection: Connection, entries: Sequence[Entry], outcomes: Sequence[OutcomeRow]) -> None:
-    # In one order everywhere, so that two groups of two processes never wait for each other.
-    rows = sorted(entries, key=itemgetter(0, 1)) if len(entries) > 1 else entries
-    parameters = [_bound(value) for row in rows for value in row]
-    if outcomes:
-        parameters.append(orjson.dumps(outcomes, default=tuple))
-    _execute(connection, b"tamiyo_%d_%d" % (len(rows), bool(outcomes)), parameters)
-
-
-def _bound(value: str | int | None) -> bytes | None:
-    """A parameter in PostgreSQL's binary form, integers as 8 bytes."""
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return value.encode()
-    if isinstance(value, bool):
-        return b"\1" if value else b"\0"
-    return value.to_bytes(8, "big", signed=True)
-
-
-def _execute(connection: Connection, name: bytes, parameters: list[bytes | None]) -> None:
-    """Run a statement of `_statement`, prepared when it is first needed."""
-    driver = cast("psycopg.Connection[Any]", connection.connection.dbapi_connection)
-    prepared: set[bytes] = connection.info.setdefault("tamiyo_prepared", set())
-    if name not in prepared:
-        statement, types = _statement(name)
-        _require_done(driver.pgconn, driver.pgconn.prepare(name, statement, types))
-        prepared.add(name)
-    formats = [1] * len(parameters)
-    # The driver's types leave out that None is NULL.
-    values = cast(Sequence[bytes], parameters)
-    _require_done(driver.pgconn, driver.pgconn.exec_prepared(name, values, formats))
-
-
-def _require_done(server: PGconn, result: PGresult) -> None:
-    """Return if the statement was carried out.
-
-    Raises:
-        DBAPIError: of the kind that SQLAlchemy would raise.
-    """
-    if result.status == ExecStatus.COMMAND_OK:
-        return
-    error = error_from_result(result)
-    lost = server.status != ConnStatus.OK or result.error_field(DiagnosticField.SQLSTATE) is None
-    raise DBAPIError.instance(
-        "INSERT INTO journal", None, error, psycopg.Error, hide_parameters=True, connection_invalidated=lost
-    ) from error
-
-
-@lru_cache(maxsize=4 * ALONE_ROWS)
-def _statement(name: bytes) -> tuple[bytes, list[int]]:
-    """The INSERT whose name tells how many rows it has and whether outcomes; the types of its parameters."""
-    count, with_outcomes = map(int, name.split(b"_")[1:])
-    columns = [column for column in journal.columns if column.name != "id"]
-    kinds = [_kind(column.type) for column in columns]
-    number = itertools.count(1)
-    # The types of the first row are those of the others.
-    rows = [
-        [f"${next(number)}{f'::{kind}' if row == 0 else ''}" for kind, _ in kinds] for row in range(count)
-    ]
-    values = ", ".join(f"({', '.join(row)})" for row in rows)
-    told = f", told AS ({_insert_outcomes(next(number))})" if with_outcomes else ""
-    names = ", ".join(column.name for column in columns)
-    insert = f"INSERT INTO journal (id, {names}) SELECT nextval('journal_id_seq'), v.*"
-    insert += f" FROM gate, (VALUES {values}) v"
-    types = [oid for _, oid in kinds] * count + [_JSON] * with_outcomes
-    return f"{_GATE}{told} {insert}".encode(), types
-
-
-_JSON: Final = 114
-"""PostgreSQL's number of the type json."""
-
-
-def _insert_outcomes(parameter: int) -> str:
-    columns = [column for column in command_outcomes.columns if column.name != "id"]
-    names = ", ".join(column.name for column in columns)
-    # A list of lists: its order is the order of the columns.
-    fields = ", ".join(f"(o ->> {place})::{_kind(column.type)[0]}" for place, column in enumerate(columns))
-    return f"INSERT INTO command_outcomes ({names}) SELECT {fields} FROM json_array_elements(${parameter}) o"
-
-
-def _kind(column: object) -> tuple[str, int]:
-    """The type that a column's parameters have, and PostgreSQL's number of it."""
-    if isinstance(column, Boolean):
-        return "bool", 16
-    if isinstance(column, Integer):
-        # Narrower columns too: the server tells of numbers too large for them.
-        return "int8", 20
-    return "text", 25
 
 
 @lru_cache(maxsize=4 * ALONE_ROWS)
