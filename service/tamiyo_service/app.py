@@ -89,7 +89,9 @@ class _App(FastAPI):
 
 def _wire(settings: Settings, store: Store | None, clock: Clock) -> Services:
     if store is None:
-        store = SqlStore(settings.database_url, write_limit=settings.write_queue)
+        store = SqlStore(
+            settings.database_url, write_limit=settings.write_queue, swift_writes=settings.swift_writes
+        )
     engines = Engines()
     sessions = Sessions(store, engines, settings.cached_runs)
     desk = Desk(store, sessions)

@@ -61,6 +61,10 @@ class Settings(BaseSettings):
     write_queue: Annotated[int, Field(ge=1)] = Field(
         10_000, description="Writes that may wait for the disk; beyond it requests get 503 overloaded."
     )
+    swift_writes: bool = Field(
+        True,
+        description="Whether small writes to SQLite on a quick disk are made without the writer's thread.",
+    )
     stall_seconds: Annotated[float, Field(gt=0)] = Field(
         5.0, description="How long a write may take before /readyz answers 503."
     )

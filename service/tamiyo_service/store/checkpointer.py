@@ -53,18 +53,20 @@ class Checkpointer:
         """Start the thread."""
         self._thread.start()
 
+    @property
+    def wants_help(self) -> bool:
+        """Whether the writer's next transaction is the place to copy."""
+        return self._long.is_set()
+
     def wrote(self, connection: Connection, entries: int) -> None:
         """Tell of a finished transaction; called by the writer, in its thread."""
-        self._written += entries
-        if self._written >= self._entries_between:
-            self._written = 0
-            self._due.set()
+        self.changed(entries)
         if self._long.is_set():
             self._long.clear()
             self._copy(connection)
 
     def changed(self, entries: int) -> None:
-        """Tell of entries that a transaction deleted; from any thread."""
+        """Tell of entries that a transaction wrote or deleted; from any thread."""
         # Deleting a row touches about as many pages as writing it. A lost update only delays a copy.
         self._written += entries
         if self._written >= self._entries_between:

@@ -83,14 +83,21 @@ class Database(Protocol):
             DBAPIError: of the kind that SQLAlchemy would raise.
         """
 
+    def append_at_once(self, connection: Connection, entries: Sequence[Entry]) -> bool:
+        """Do the same without waiting for anybody, in the time that the disk takes.
+
+        Returns:
+            Whether it was done; if not, nothing was, for whatever reason.
+        """
+
     def insert_if_absent(self, table: Table) -> Insert:
         """An INSERT that leaves an existing row of the same unique key as it is."""
 
     def may_pass(self, error: DBAPIError) -> bool:
         """Whether the same may succeed on a new connection: this one is lost, or a deadlock was resolved."""
 
-    def settled_below(self, connection: Connection) -> int | None:
-        """No entry that cannot be seen yet has or will have an id below this; None: ids rise with commits.
+    def settled_below(self, connection: Connection) -> int:
+        """No entry that cannot be seen yet has or will have an id below this.
 
         Call it before the statement that reads the rows, outside any transaction.
         """

@@ -142,6 +142,10 @@ class PostgresqlDatabase:
         insert_journal(connection, entries, outcomes)
         return True
 
+    def append_at_once(self, connection: Connection, entries: Sequence[Entry]) -> bool:
+        """Tell that it was not done: a server has to be waited for."""
+        return False
+
     def insert_if_absent(self, table: Table) -> Insert:
         """An INSERT that leaves an existing row of the same unique key as it is."""
         return postgresql.insert(table).on_conflict_do_nothing()
@@ -156,8 +160,8 @@ class PostgresqlDatabase:
             return isinstance(reason, psycopg.OperationalError)
         return _RETRIED.match(reason.sqlstate) is not None
 
-    def settled_below(self, connection: Connection) -> int | None:
-        """No row that is not visible yet will get an id below this."""
+    def settled_below(self, connection: Connection) -> int:
+        """No entry that cannot be seen yet has or will have an id below this."""
         return cast(int, connection.execute(_SETTLED).scalar_one())
 
     def _engine(self, **options: Any) -> Engine:

@@ -67,17 +67,28 @@ class SqlStore:
         url: an SQLAlchemy URL.
         write_limit: writes that may wait for the disk.
         patience: seconds that reads and writes wait for other processes, and for a server that is away.
+        swift_writes: whether the event loop may write what takes a quick disk less than a millisecond.
 
     Raises:
         DatabaseUrlError: if the URL cannot be used.
     """
 
-    def __init__(self, url: str, *, write_limit: int = 10_000, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        write_limit: int = 10_000,
+        patience: float = PATIENCE_SECONDS,
+        swift_writes: bool = True,
+    ) -> None:
         self._database = database_at(url, patience=patience)
         self._outage = Outage(patience)
         self._checkpointer = checkpointer_of(self._database)
         self._transactions = Transactions(self._database, self._outage, self._checkpointer)
-        self._writer: GroupWriter[Task] = GroupWriter(self._transactions.execute, _translate, write_limit)
+        swift = self._transactions.execute_at_once if swift_writes else None
+        self._writer: GroupWriter[Task] = GroupWriter(
+            self._transactions.execute, _translate, write_limit, swift
+        )
         self._readers = ThreadPoolExecutor(READ_CONNECTIONS, thread_name_prefix="tamiyo-reader")
 
     async def open(self) -> None:
@@ -149,10 +160,8 @@ class SqlStore:
 
     async def decisions(self, wanted: DecisionFilter, limit: int) -> Found[DecisionRow]:
         def read(connection: Connection) -> Found[DecisionRow]:
-            settled = None
-            if wanted.ascending and wanted.run_pk is None:
-                # Who reads on from here must not miss what commits later with a lower id.
-                settled = self._database.settled_below(connection)
+            forward = wanted.ascending and wanted.run_pk is None
+            settled = self._database.settled_below(connection) if forward else None
             return listing.decisions(connection, wanted, limit, settled)
 
         return await self._read(read)

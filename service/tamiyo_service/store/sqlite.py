@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, cast
 
-from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, insert
+from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, func, insert, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -59,7 +59,9 @@ class SqliteDatabase:
         self._patience = patience
         self.path: Final = Path(url.database)
         self.writer = self._engine(connections=1)
-        event.listen(self.writer, "begin", _begin_immediate)
+        event.listen(self.writer, "begin", self._begin_immediate)
+        self._waits = True
+        """Whether the writer's connection waits for other processes."""
         self.readers = self._engine(connections=READ_CONNECTIONS)
 
     def require_place(self) -> None:
@@ -118,11 +120,18 @@ class SqliteDatabase:
         """Insert the entries in one statement, unless there are many, or outcomes besides."""
         if outcomes or len(entries) > ALONE_ROWS:
             return False
-        statement = _insert_statement(journal, len(entries))
         try:
-            _driver(connection).execute(statement, tuple(itertools.chain.from_iterable(entries)))
+            self._insert(connection, entries, waits=True)
         except sqlite3.Error as error:
-            raise DBAPIError.instance(statement, None, error, sqlite3.Error, hide_parameters=True) from error
+            raise DBAPIError.instance("INSERT", None, error, sqlite3.Error, hide_parameters=True) from error
+        return True
+
+    def append_at_once(self, connection: Connection, entries: Sequence[Entry]) -> bool:
+        """Insert the entries in one statement, unless another process is writing."""
+        try:
+            self._insert(connection, entries, waits=False)
+        except sqlite3.Error:
+            return False
         return True
 
     def insert_if_absent(self, table: Table) -> Insert:
@@ -133,9 +142,9 @@ class SqliteDatabase:
         """Tell that it will not: there is no connection to lose, and `patience` has been waited for locks."""
         return False
 
-    def settled_below(self, connection: Connection) -> int | None:
-        """Tell that ids rise with commits: there is one writer at a time."""
-        return None
+    def settled_below(self, connection: Connection) -> int:
+        """The next id, more or less: with one writer at a time ids rise with commits."""
+        return int(connection.execute(select(func.coalesce(func.max(journal.c.id), 0) + 1)).scalar_one())
 
     def checkpoint(self) -> int:
         """Copy the write-ahead log into the database, as far as no reader is in the way.
@@ -148,6 +157,22 @@ class SqliteDatabase:
         engine = self._engine(connections=0)
         with engine.connect() as connection:
             return checkpoint(connection)
+
+    def _insert(self, connection: Connection, entries: Sequence[Entry], *, waits: bool) -> None:
+        driver = _driver(connection)
+        self._wait_for_others(driver, waits)
+        driver.execute(
+            _insert_statement(journal, len(entries)), tuple(itertools.chain.from_iterable(entries))
+        )
+
+    def _begin_immediate(self, connection: Connection) -> None:
+        self._wait_for_others(_driver(connection), True)
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def _wait_for_others(self, driver: sqlite3.Connection, waits: bool) -> None:
+        if waits is not self._waits:
+            driver.execute(f"PRAGMA busy_timeout={int(1000 * self._patience) if waits else 0}")
+            self._waits = waits
 
     def _engine(self, *, connections: int) -> Engine:
         """An engine with this many connections to keep; 0: none is kept."""
@@ -193,7 +218,3 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None
     for pragma in _PRAGMAS:
         connection.execute(pragma)
-
-
-def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
