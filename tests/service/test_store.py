@@ -331,6 +331,24 @@ async def test_decisions_continue_after_a_position(store: Store, ascending: bool
     assert seen == ([1, 2, 4, 5, 6] if ascending else [6, 5, 4, 2, 1])
 
 
+async def test_who_goes_forward_through_all_runs_meets_what_is_stored_late(store: Store) -> None:
+    run, other = await create(store, "a"), await create(store, "b")
+    await append(store, *(entry(run, seq, seq, at=1_000_000 * seq) for seq in (1, 2, 3)))
+    first = await store.decisions(DecisionFilter(ascending=True), 2)
+    assert [row.entry.seq for row in first.rows] == [1, 2]
+    # What another process has decided meanwhile: two before the end of that page, one after it.
+    moments = (1_500_000, 1_600_000, 2_500_000)
+    await append(store, *(entry(other, seq, seq, at=at) for seq, at in enumerate(moments, 1)))
+    for limit in (1, 2, 3, 10):
+        seen, resume = list[int](), first.resume
+        while resume is not None:
+            page = await store.decisions(DecisionFilter(ascending=True, after=resume), limit)
+            assert len(page.rows) <= limit
+            seen += [row.entry.at for row in page.rows]
+            resume = page.resume
+        assert seen == [1_500_000, 1_600_000, 2_500_000, 3_000_000]
+
+
 async def test_decisions_of_one_run_leave_out_others(store: Store) -> None:
     run = await history(store)
     other = await create(store, "other")

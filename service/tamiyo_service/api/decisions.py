@@ -24,7 +24,8 @@ EpochPath = Annotated[int, Path(ge=0, le=MAX_COUNT, description="The epoch repor
 @router.get("/decisions", response_model=Page[DecisionItem], responses=problems(body=False))
 async def list_decisions(query: Annotated[DecisionQuery, Query()], services: Wired) -> Response:
     """List decisions of all runs."""
-    return await _page(services, query, query.wanted(decode_cursor(query.cursor, query, length=2)))
+    length = 3 if query.order == "asc" else 2
+    return await _page(services, query, query.wanted(decode_cursor(query.cursor, query, length=length)))
 
 
 @router.get(

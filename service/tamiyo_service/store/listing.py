@@ -8,6 +8,7 @@ where the search goes on.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, select, tuple_
@@ -38,8 +39,11 @@ LOOKED_AT: Final = 5_000
 """Entries that a page over all runs looks at, most of them in an index alone."""
 LOOKED_AT_WITHIN_RUN: Final = 1_000
 """Entries that a page of one run looks at: they are scattered over the file."""
-RUNS_LOOKED_AT: Final = 1_000
-"""Runs that a page looks at, perhaps each with its last report."""
+RUNS_LOOKED_AT: Final = 200
+"""Runs that a page looks at, perhaps each with its last report, a page of the file again."""
+LATE_MICROS: Final = 60_000_000
+"""How long after its moment a decision may be stored and still be met by who goes forward: far longer than a
+write waits, and than clocks differ that are kept right."""
 
 _ENTRY: Final = [column for column in journal.columns if column.name != "id"]
 
@@ -76,12 +80,34 @@ def decisions(
 ) -> Found[DecisionRow]:
     """Decisions that pass the filter: of all runs by the moment decided, of one run by their number.
 
+    What several processes decide is not stored in the order of its moments. Who goes forward through all runs
+    meets such latecomers at the beginning of the next page: a position tells up to which id everything has
+    been seen.
+
     Args:
         connection: of a reader.
         wanted: the filter.
         limit: size of the page.
-        settled: leave out entries from this id on; None: none.
+        settled: for a list of all runs that goes forward: all entries with lower ids can be seen.
     """
+    if settled is None:
+        found = _decisions(connection, wanted, limit, [])
+        return Found(_named(connection, wanted, found.rows), found.resume)
+    late: list[Row[Any]] = []
+    if wanted.after is not None:
+        *position, seen = wanted.after
+        wanted = replace(wanted, after=tuple(position))
+        late = _latecomers(connection, wanted, limit, seen, settled)
+        if len(late) == limit:
+            return Found(_named(connection, wanted, late), (*position, late[-1].id + 1))
+    found = _decisions(connection, wanted, limit - len(late), [journal.c.id < settled])
+    rows = _named(connection, wanted, [*late, *found.rows])
+    return Found(rows, None if found.resume is None else (*found.resume, settled))
+
+
+def _decisions(
+    connection: Connection, wanted: DecisionFilter, limit: int, rare: Sequence[ColumnElement[bool]]
+) -> Found[Row[Any]]:
     if wanted.run_pk is None:
         walk = Walk(wanted.ascending, wanted.after, LOOKED_AT)
         way = _best(connection, walk, ways_to_decisions(wanted))
@@ -89,13 +115,32 @@ def decisions(
         walk = Walk(wanted.ascending, wanted.after, LOOKED_AT_WITHIN_RUN)
         way = _best(connection, walk, ways_within_run(wanted))
     checks = way.unanswered(decision_checks(wanted))
-    rare = [is_report()] if settled is None else [is_report(), journal.c.id < settled]
-    found = _page(connection, walk.along(way, *way.order, *_ENTRY), walk, way, checks, rare, limit)
-    names = _names(connection, sorted({row.run_pk for row in found.rows}))
-    width = len(way.order)
-    present = (row for row in found.rows if row.run_pk in names)
-    rows = [DecisionRow(tuple(row[:width]), names[row.run_pk], _entry(row[width:])) for row in present]
-    return Found(rows, found.resume)
+    statement = walk.along(way, *way.order, *_ENTRY)
+    return _page(connection, statement, walk, way, checks, [is_report(), *rare], limit)
+
+
+def _latecomers(
+    connection: Connection, wanted: DecisionFilter, limit: int, seen: int, settled: int
+) -> list[Row[Any]]:
+    """What has been stored since the page before although it was decided before the end of that page."""
+    assert wanted.after is not None
+    at, number = journal.c.at, journal.c.id
+    passed = (at > wanted.after[0] - LATE_MICROS, tuple_(at, number) <= tuple_(*wanted.after))
+    new = (number >= seen, number < settled)
+    statement = select(at, number, *_ENTRY).where(is_report(), *passed, *new)
+    statement = statement.where(*decision_checks(wanted).values())
+    return list(connection.execute(statement.order_by(number).limit(limit)))
+
+
+def _named(connection: Connection, wanted: DecisionFilter, rows: Sequence[Row[Any]]) -> list[DecisionRow]:
+    """The rows with their runs' ids, without those of runs that are gone."""
+    names = _names(connection, sorted({row.run_pk for row in rows}))
+    width = 2 if wanted.run_pk is None else 1
+    return [
+        DecisionRow(tuple(row[:width]), names[row.run_pk], _entry(row[width:]))
+        for row in rows
+        if row.run_pk in names
+    ]
 
 
 def list_runs(connection: Connection, wanted: RunFilter, limit: int) -> Found[RunRow]:

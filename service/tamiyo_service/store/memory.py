@@ -145,6 +145,8 @@ class MemoryStore:
             if _wants(wanted, entry)
         ]
         rows.sort(key=lambda row: row.position, reverse=not wanted.ascending)
+        if wanted.ascending and wanted.run_pk is None:
+            return _forward(rows, wanted.after, limit, len(self._journal) + 1)
         if wanted.after is not None:
             after, ascending = wanted.after, wanted.ascending
             rows = [row for row in rows if (row.position > after if ascending else row.position < after)]
@@ -282,6 +284,24 @@ def _is_due(cutoffs: Cutoffs, found: Expired) -> bool:
     completed = found.run.status is RunStatus.COMPLETED
     moment = cutoffs.completed if completed else cutoffs.silent
     return moment is not None and found.last_at <= moment
+
+
+def _forward(
+    rows: Sequence[DecisionRow], after: Position | None, limit: int, settled: int
+) -> Found[DecisionRow]:
+    """A page of all runs: first what was stored late; a position ends with the next unseen number."""
+    if after is None:
+        late, later = list[DecisionRow](), list(rows)
+    else:
+        *passed, seen = after
+        late = [row for row in rows if row.position <= tuple(passed) and row.position[1] >= seen]
+        late.sort(key=lambda row: row.position[1])
+        later = [row for row in rows if row.position > tuple(passed)]
+    if after is not None and len(late) >= limit:
+        return Found(late[:limit], (*after[:-1], late[limit - 1].position[1] + 1))
+    room = limit - len(late)
+    more = len(later) > room
+    return Found([*late, *later[:room]], (*later[room - 1].position, settled) if more else None)
 
 
 def _wants(wanted: DecisionFilter, entry: Entry) -> bool:
