@@ -12,10 +12,11 @@ import pytest
 from sqlalchemy import event
 from tamiyo_leyline import RunStatus
 from tamiyo_service.store import SqlStore, listing
-from tamiyo_service.store.dialect import Database
+from tamiyo_service.store.dialect import Database, database_at
 from tamiyo_service.store.migrate import upgrade
 from tamiyo_service.store.overviews import overviews
-from tamiyo_service.store.rows import DecisionFilter, RunFilter
+from tamiyo_service.store.rows import DecisionFilter, DecisionKey, RunFilter
+from tamiyo_service.store.statements import outcomes
 
 from tests.service.conftest import sql_store
 from tests.service.test_store import append, create, entry
@@ -27,8 +28,8 @@ LABEL = ("team", "vision")
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'tamiyo.db'}")
-    upgrade(database.writer)
+    database = database_at(f"sqlite:///{tmp_path / 'tamiyo.db'}")
+    upgrade(database)
     yield database
     database.dispose()
 
@@ -111,6 +112,12 @@ def test_overviews_read_no_decision_but_the_last(database: Database) -> None:
         assert "SCAN" not in answer.replace("SCAN runs USING", "")
 
 
+def test_outcomes_are_looked_up_by_their_decisions(database: Database) -> None:
+    keys = [DecisionKey(run_pk, 0, 7) for run_pk in range(100)]
+    (answer,) = plans(database, lambda connection: connection.execute(outcomes(keys)).all())
+    assert "ix_command_outcomes_decision (run_pk=? AND attempt=? AND epoch=?)" in answer
+
+
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqlStore]:
     store = sql_store(tmp_path)
@@ -159,7 +166,7 @@ async def test_of_several_indices_the_one_with_the_fewest_entries_answers(
     entries = [entry(run, seq, seq, policy="learned") for seq in range(1, 50)]
     await append(store, *entries, entry(run, 50, 50, action="CULL", risk=4, policy="learned"))
     asked = DecisionFilter(policy="learned", actions=CULL)
-    database = Database(f"sqlite:///{tmp_path / 'tamiyo.db'}")
+    database = database_at(f"sqlite:///{tmp_path / 'tamiyo.db'}")
     *_, page, _names = plans(database, lambda connection: listing.decisions(connection, asked, 10))
     assert "ix_journal_actions" in page
     database.dispose()

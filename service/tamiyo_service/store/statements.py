@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, func, literal_column, select, tuple_
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    ScalarSelect,
+    Select,
+    and_,
+    column,
+    func,
+    literal_column,
+    select,
+    text,
+)
 
 from tamiyo_service.store.expired import RETIRED_MARK
 from tamiyo_service.store.rows import DecisionKey
@@ -63,8 +74,14 @@ def rewinds(run_pks: Sequence[int]) -> Select[Any]:
 
 def outcomes(keys: Sequence[DecisionKey]) -> Select[Any]:
     """Outcomes of the commands of these decisions."""
-    decision = tuple_(command_outcomes.c.run_pk, command_outcomes.c.attempt, command_outcomes.c.epoch)
-    return select(*_OUTCOME).where(decision.in_(keys)).order_by(command_outcomes.c.id)
+    # Joined, because SQLite looks through the whole table for an IN of several columns; written out, because
+    # hundreds of parameters take SQLAlchemy longer than all the rest.
+    rows = ", ".join(f"({int(key.run_pk)}, {int(key.attempt)}, {int(key.epoch)})" for key in keys)
+    names = [column(f"column{number}", BigInteger) for number in (1, 2, 3)]
+    asked = text(f"VALUES {rows}").columns(*names).cte("asked")
+    same = (command_outcomes.c[name] == told for name, told in zip(DecisionKey._fields, asked.c, strict=True))
+    chosen = select(*_OUTCOME).select_from(asked.join(command_outcomes, and_(*same)))
+    return chosen.order_by(command_outcomes.c.id)
 
 
 def last_entries(run_pks: Sequence[int]) -> Select[Any]:

@@ -17,7 +17,6 @@ _JOURNAL = {
     "ix_journal_acting": (["at", "id", "action"], _ACTING),
     "ix_journal_acting_runs": (["run_pk", "seq", "action"], _ACTING),
     "ix_journal_risks": (["risk", "at", "id"], "risk > 1"),
-    "ix_journal_others": (["run_pk"], "epoch IS NULL"),
 }
 _RUNS = {"ix_runs_status": ["status", "run_pk"], "ix_runs_policy": ["policy", "run_pk"]}
 
