@@ -80,10 +80,10 @@ async def uninterrupted(folder: Path, run_id: str, epochs: int) -> list[list[tup
 
 
 def test_a_killed_service_has_every_acknowledged_decision_and_goes_on_as_if_nothing_had_been(
-    tmp_path: Path,
+    tmp_path: Path, database_url: str
 ) -> None:
     port, enough = free_port(), threading.Event()
-    with service_process(tmp_path, port) as service:
+    with service_process(tmp_path, port, database_url=database_url) as service:
 
         def kill() -> None:
             enough.wait()
@@ -93,7 +93,10 @@ def test_a_killed_service_has_every_acknowledged_decision_and_goes_on_as_if_noth
         killer.start()
         told = trained(service.url, enough)
         killer.join()
-    with service_process(tmp_path, port) as service, httpx.Client(base_url=service.url) as http:
+    with (
+        service_process(tmp_path, port, database_url=database_url) as service,
+        httpx.Client(base_url=service.url) as http,
+    ):
         for run_id, replies in told.items():
             kept = stored(http, run_id)
             assert set(replies) <= set(kept)
