@@ -132,7 +132,7 @@ async def test_a_page_looks_at_some_of_the_decisions_and_tells_where_to_go_on(
     store: SqlStore, within_run: bool, ascending: bool
 ) -> None:
     run = await create(store)
-    bound = listing.LOOKED_AT_WITHIN_RUN if within_run else listing.LOOKED_AT
+    bound = listing.LOOKED_AT_IN_ROWS if within_run else listing.LOOKED_AT
     sought = 3 if ascending is False else bound + 5
     entries = [entry(run, seq, seq, risk=4 if seq == sought else 1) for seq in range(1, bound + 8)]
     await append(store, *entries)

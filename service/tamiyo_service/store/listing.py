@@ -36,9 +36,9 @@ from tamiyo_service.store.ways import (
 )
 
 LOOKED_AT: Final = 5_000
-"""Entries that a page over all runs looks at, most of them in an index alone."""
-LOOKED_AT_WITHIN_RUN: Final = 1_000
-"""Entries that a page of one run looks at: they are scattered over the file."""
+"""Entries that a page looks at, where the index tells all that has to be checked."""
+LOOKED_AT_IN_ROWS: Final = 1_000
+"""Entries that a page looks at, where their rows have to be read: they may be scattered over the file."""
 RUNS_LOOKED_AT: Final = 200
 """Runs that a page looks at, perhaps each with its last report, a page of the file again."""
 LATE_MICROS: Final = 60_000_000
@@ -46,6 +46,20 @@ LATE_MICROS: Final = 60_000_000
 write waits, and than clocks differ that are kept right."""
 
 _ENTRY: Final = [column for column in journal.columns if column.name != "id"]
+
+
+class _Rows(NamedTuple):
+    """What to take along a way.
+
+    Attributes:
+        columns: of each row, the way's order first.
+        checks: what a row has to meet.
+        seldom: the same, where so few rows fail that nobody looks out for them.
+    """
+
+    columns: tuple[ColumnElement[Any], ...]
+    checks: Sequence[ColumnElement[bool]]
+    seldom: Sequence[ColumnElement[bool]]
 
 
 class Walk(NamedTuple):
@@ -61,18 +75,21 @@ class Walk(NamedTuple):
     after: Position | None
     looked_at: int
 
-    def along(self, way: Way, *columns: Any) -> Select[Any]:
-        """What lies along a way, from the page before on."""
-        statement = select(*columns).select_from(way.source).where(*way.conditions)
+    def along(self, way: Way, *columns: Any, last: Position | None = None) -> Select[Any]:
+        """What lies along a way, from the page before on, up to a last position.
+
+        Each end has one condition, the closest: SQLite begins at one of several, and not always at that.
+        """
+        begin, end = (way.since, way.until) if self.ascending else (way.until, way.since)
         if self.after is not None:
             keys, values = tuple_(*way.order), tuple_(*self.after)
-            statement = statement.where(keys > values if self.ascending else keys < values)
+            begin = keys > values if self.ascending else keys < values
+        if last is not None:
+            keys, values = tuple_(*way.order), tuple_(*last)
+            end = keys <= values if self.ascending else keys >= values
+        ends = [condition for condition in (begin, end) if condition is not None]
+        statement = select(*columns).select_from(way.source).where(*way.conditions, *ends)
         return statement.order_by(*(key.asc() if self.ascending else key.desc() for key in way.order))
-
-    def reaches(self, way: Way, last: Position) -> ColumnElement[bool]:
-        """Whether a row comes no later than a position."""
-        keys, values = tuple_(*way.order), tuple_(*last)
-        return keys <= values if self.ascending else keys >= values
 
 
 def decisions(
@@ -108,15 +125,16 @@ def decisions(
 def _decisions(
     connection: Connection, wanted: DecisionFilter, limit: int, rare: Sequence[ColumnElement[bool]]
 ) -> Found[Row[Any]]:
+    walk = Walk(wanted.ascending, wanted.after, LOOKED_AT)
     if wanted.run_pk is None:
-        walk = Walk(wanted.ascending, wanted.after, LOOKED_AT)
         way = _best(connection, walk, ways_to_decisions(wanted))
     else:
-        walk = Walk(wanted.ascending, wanted.after, LOOKED_AT_WITHIN_RUN)
         way = _best(connection, walk, ways_within_run(wanted))
     checks = way.unanswered(decision_checks(wanted))
-    statement = walk.along(way, *way.order, *_ENTRY)
-    return _page(connection, statement, walk, way, checks, [is_report(), *rare], limit)
+    if not checks.keys() <= way.holds:
+        walk = walk._replace(looked_at=LOOKED_AT_IN_ROWS)
+    rows = _Rows((*way.order, *_ENTRY), list(checks.values()), [is_report(), *rare])
+    return _page(connection, walk, way, rows, limit)
 
 
 def _latecomers(
@@ -148,8 +166,8 @@ def list_runs(connection: Connection, wanted: RunFilter, limit: int) -> Found[Ru
     walk = Walk(False, wanted.after, RUNS_LOOKED_AT)
     way = _best(connection, walk, ways_to_runs(wanted))
     checks = way.unanswered(run_checks(wanted))
-    statement = walk.along(way, *way.order, *runs.columns)
-    found = _page(connection, statement, walk, way, checks, [is_present()], limit)
+    rows = _Rows((*way.order, *runs.columns), list(checks.values()), [is_present()])
+    found = _page(connection, walk, way, rows, limit)
     return Found([run_row(row[1:]) for row in found.rows], found.resume)
 
 
@@ -170,20 +188,11 @@ def _best(connection: Connection, walk: Walk, ways: Sequence[Way]) -> Way:
     return ways[lengths.index(min(lengths))]
 
 
-def _page(
-    connection: Connection,
-    statement: Select[Any],
-    walk: Walk,
-    way: Way,
-    checks: Sequence[ColumnElement[bool]],
-    rare: Sequence[ColumnElement[bool]],
-    limit: int,
-) -> Found[Row[Any]]:
-    """The rows along a way that pass the checks; those of `rare` fail too seldom to look out for them."""
-    last = _last_to_look_at(connection, walk, way) if checks else None
-    if last is not None:
-        statement = statement.where(walk.reaches(way, last))
-    rows = list(connection.execute(statement.where(*checks, *rare).limit(limit + 1)))
+def _page(connection: Connection, walk: Walk, way: Way, wanted: _Rows, limit: int) -> Found[Row[Any]]:
+    """The wanted rows along a way."""
+    last = _last_to_look_at(connection, walk, way) if wanted.checks else None
+    statement = walk.along(way, *wanted.columns, last=last).where(*wanted.checks, *wanted.seldom)
+    rows = list(connection.execute(statement.limit(limit + 1)))
     if len(rows) > limit:
         rows = rows[:limit]
         last = tuple(rows[-1][: len(way.order)])

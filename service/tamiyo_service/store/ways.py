@@ -22,6 +22,8 @@ Checks = Mapping[str, Check]
 _WAIT: Final = "WAIT"
 _ACTING: Final = journal.c.action != literal_column("'WAIT'")
 _AT_RISK: Final = journal.c.risk > literal_column(str(int(RiskLevel.GREEN)))
+_ACTION: Final = frozenset({"action"})
+_EPOCHS: Final = frozenset({"since_epoch", "until_epoch"})
 _BY_MOMENT: Final = (journal.c.at, journal.c.id)
 _BY_NUMBER: Final = (journal.c.seq,)
 
@@ -34,39 +36,42 @@ class Way(NamedTuple):
         order: columns that tell the list's order.
         conditions: what narrows it down.
         answers: which of the filter's parts are met by that.
+        holds: which others can be told from the index alone.
+        since, until: the moments' bounds, where the order is by moment.
     """
 
     source: FromClause
     order: tuple[ColumnElement[Any], ...]
     conditions: tuple[Check, ...] = ()
     answers: frozenset[str] = frozenset()
+    holds: frozenset[str] = frozenset()
+    since: Check | None = None
+    until: Check | None = None
 
-    def unanswered(self, checks: Checks) -> list[Check]:
+    def unanswered(self, checks: Checks) -> Checks:
         """What remains to be checked row by row."""
-        return [check for part, check in checks.items() if part not in self.answers]
+        return {part: check for part, check in checks.items() if part not in self.answers}
 
 
 def ways_to_decisions(wanted: DecisionFilter) -> list[Way]:
     """Ways to decisions of all runs, in the order of the moments decided."""
-    moments = tuple(_moments(wanted, journal.c.at))
     found = list(_ways_by_action(wanted))
     if wanted.risk is not None and wanted.risk > RiskLevel.GREEN:
-        found.append((("risk",), (journal.c.risk == wanted.risk, _AT_RISK)))
+        found.append(_by_moment((journal.c.risk == wanted.risk, _AT_RISK), "risk"))
     if wanted.policy is not None:
-        found.append((("policy",), (journal.c.policy == wanted.policy, is_report())))
+        found.append(_by_moment((journal.c.policy == wanted.policy, is_report()), "policy"))
     if not found:
-        found.append(((), (is_report(),)))
-    return [
-        Way(journal, _BY_MOMENT, (*conditions, *moments), frozenset({*parts, "moments"}))
-        for parts, conditions in found
-    ]
+        found.append(_by_moment((is_report(),), holds=_EPOCHS))
+    since = None if wanted.since is None else journal.c.at >= wanted.since
+    until = None if wanted.until is None else journal.c.at < wanted.until
+    return [way._replace(since=since, until=until) for way in found]
 
 
 def ways_within_run(wanted: DecisionFilter) -> list[Way]:
     """Ways to the decisions of one run, in the order of their numbers."""
     of_run = journal.c.run_pk == wanted.run_pk
     if _only_acting(wanted):
-        return [Way(journal, _BY_NUMBER, (of_run, _ACTING))]
+        return [Way(journal, _BY_NUMBER, (of_run, _ACTING), holds=_ACTION)]
     return [Way(journal, _BY_NUMBER, (of_run,))]
 
 
@@ -124,14 +129,18 @@ def run_checks(wanted: RunFilter) -> Checks:
     return checks | {f"label {key}:{value}": _has_label(key, value) for key, value in wanted.labels}
 
 
-def _ways_by_action(wanted: DecisionFilter) -> Iterator[tuple[tuple[str, ...], tuple[Check, ...]]]:
+def _ways_by_action(wanted: DecisionFilter) -> Iterator[Way]:
     if not _only_acting(wanted):
         return
     if len(wanted.actions) == 1 and not wanted.germinate:
         (action,) = wanted.actions
-        yield ("action",), (journal.c.action == action, _ACTING)
+        yield _by_moment((journal.c.action == action, _ACTING), "action")
     else:
-        yield (), (_ACTING, is_report())
+        yield _by_moment((_ACTING,), holds=_ACTION)
+
+
+def _by_moment(conditions: tuple[Check, ...], *answers: str, holds: frozenset[str] = frozenset()) -> Way:
+    return Way(journal, _BY_MOMENT, conditions, frozenset({*answers, "moments"}), holds)
 
 
 def _only_acting(wanted: DecisionFilter) -> bool:
