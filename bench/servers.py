@@ -80,10 +80,10 @@ class _Frozen(uvicorn.Server):
         gc.set_threshold(50_000, 50, 100)
 
 
-def run(kind: str, port: int, database: str) -> None:
+def run(kind: str, port: int, database_url: str) -> None:
     """Serve until told to stop."""
     if kind == "tamiyo":
-        serve(Settings(port=port, database_url=f"sqlite:///{database}", log_level="warning"))
+        serve(Settings(port=port, database_url=database_url, log_level="warning"))
         return
     app = bare_fastapi() if kind == "fastapi" else bare_starlette()
     config = uvicorn.Config(
@@ -96,12 +96,12 @@ def main() -> None:
     """Run the server that the arguments name."""
     parser = argparse.ArgumentParser()
     parser.add_argument("kind", choices=["tamiyo", "fastapi", "starlette"])
-    parser.add_argument("port", type=int)
-    parser.add_argument("core", type=int)
-    parser.add_argument("--database", default="bench.db")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--core", type=int, required=True)
+    parser.add_argument("--database-url", default="", help="of kind tamiyo")
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {arguments.core})
-    run(arguments.kind, arguments.port, arguments.database)
+    run(arguments.kind, arguments.port, arguments.database_url)
 
 
 if __name__ == "__main__":

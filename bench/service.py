@@ -1,141 +1,153 @@
-"""How fast the service decides durably, beside a bare FastAPI endpoint with the same models.
+"""How fast the service decides durably, beside other servers that take the same report.
 
-Server and load generator have a core each; all servers are up and measured in turn, several times over;
-medians are reported and ratios taken within the run. SQLite writes with synchronous=FULL.
+Server and load generator have a core each, PostgreSQL the load generator's; all servers are up and measured
+in turn, several times over; medians are reported and ratios taken within the run. SQLite writes with
+synchronous=FULL, PostgreSQL with fsync and synchronous_commit on. What is not installed is left out and
+named.
 
-    python -m bench.service
+    python -m bench.service --rounds 1 --seconds 1
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import os
-import socket
 import sqlite3
-import statistics
 import subprocess
 import sys
 import tempfile
-import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from bench.figures import medians_of, ratios_of
 from bench.memory import bytes_per_cached_run
+from bench.plots import plot_service
+from bench.postgres import postgresql
+from bench.processes import HERE, Server, UnavailableError, cores, our_server, peer_server, running
 
-HERE: Final = Path(__file__).parent
-RESULTS: Final = HERE / "results" / "service.json"
-KINDS: Final = ("tamiyo", "fastapi", "starlette")
-CONNECTIONS: Final = (1, 32)
+RESULTS: Final = HERE / "results"
 ROUNDS: Final = 5
 SECONDS: Final = 3.0
 WARM_UP_SECONDS: Final = 1.0
 
 
+class Series(NamedTuple):
+    """One kind of measurement.
+
+    Attributes:
+        name: as it appears in the results.
+        servers: names of those that share the load.
+        load: kind of load.
+        connections: in all.
+    """
+
+    name: str
+    servers: tuple[str, ...]
+    load: str
+    connections: int
+
+
+def all_series() -> list[Series]:
+    """Everything that is measured, in turn."""
+    found = [
+        Series(f"{kind}/{connections}", (kind,), "single", connections)
+        for connections in (1, 32)
+        for kind in ("tamiyo", "fastapi", "starlette", "tamiyo_postgresql")
+    ]
+    found += [
+        Series(f"{kind}/{connections}", (kind,), "predict", connections)
+        for connections in (1, 32)
+        for kind in ("litserve", "ray")
+    ]
+    return [
+        *found,
+        Series("tamiyo_2_replicas/32", ("tamiyo_postgresql", "tamiyo_replica"), "single", 32),
+        Series("tamiyo_batch/2", ("tamiyo",), "batch", 2),
+    ]
+
+
 def measure(rounds: int = ROUNDS, seconds: float = SECONDS) -> dict[str, Any]:
-    """Medians of every server at every number of connections, their ratios, and what is stored."""
-    server_core, load_core = _cores()
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+    """Medians of every series, their ratios, what is stored, and what could not be measured."""
+    _, load_core = cores()
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as running_servers:
         database = Path(folder) / "bench.db"
-        servers = {kind: running.enter_context(_server(kind, server_core, database)) for kind in KINDS}
-        for kind in KINDS:
-            _load(servers[kind], 32, WARM_UP_SECONDS, f"warm-{kind}", load_core)
-        samples: dict[str, list[dict[str, float]]] = {}
+        servers, missing = _start_all(running_servers, database)
+        series = [each for each in all_series() if all(name in servers for name in each.servers)]
+        for each in series:
+            _measured(each, servers, WARM_UP_SECONDS, "warm", load_core)
+        samples: dict[str, list[dict[str, float]]] = {each.name: [] for each in series}
         for number in range(rounds):
-            for connections in CONNECTIONS:
-                for kind in KINDS:
-                    prefix = f"{kind}-{number}-{connections}"
-                    result = _load(servers[kind], connections, seconds, prefix, load_core)
-                    samples.setdefault(f"{kind}/{connections}", []).append(result)
-        running.close()
+            for each in series:
+                samples[each.name].append(_measured(each, servers, seconds, str(number), load_core))
+        running_servers.close()
         stored = _stored(database)
-    medians = {name: _median(results) for name, results in samples.items()}
-    figures = _ratios(medians) | stored | {"bytes_per_cached_run": bytes_per_cached_run()}
-    return {"medians": medians, "figures": figures, "rounds": rounds, "seconds": seconds}
+    medians = medians_of(samples)
+    figures = ratios_of(medians) | stored | {"bytes_per_cached_run": bytes_per_cached_run()}
+    results = {
+        "medians": medians,
+        "figures": figures,
+        "not_measured": missing,
+        "versions": _versions(),
+        "rounds": rounds,
+        "seconds": seconds,
+    }
+    plot_service(results, RESULTS)
+    return results
 
 
-def _cores() -> tuple[int, int]:
-    cores = sorted(os.sched_getaffinity(0))
-    return cores[0], cores[-1]
-
-
-class Server(NamedTuple):
-    """A server that is up."""
-
-    port: int
-    process: subprocess.Popen[bytes]
-
-    def cpu_seconds(self) -> float:
-        """CPU time its process has used, all threads, user and system."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def _start_all(running_servers: ExitStack, database: Path) -> tuple[dict[str, Server], dict[str, str]]:
+    """Every server that can be started, and why the others cannot."""
+    core, load_core = cores()
+    url = f"sqlite:///{database}"
+    starts: dict[str, Callable[[], AbstractContextManager[dict[str, Server]]]] = {
+        "tamiyo": lambda: _one("tamiyo", our_server("tamiyo", core, url)),
+        "fastapi": lambda: _one("fastapi", our_server("fastapi", core)),
+        "starlette": lambda: _one("starlette", our_server("starlette", core)),
+        "tamiyo_postgresql": lambda: _on_postgresql(core, load_core),
+        "litserve": lambda: _one("litserve", peer_server("litserve", core), "/health"),
+        "ray": lambda: _one("ray", peer_server("ray", core), "/predict"),
+    }
+    servers: dict[str, Server] = {}
+    missing: dict[str, str] = {}
+    for name, start in starts.items():
+        try:
+            servers |= running_servers.enter_context(start())
+        except UnavailableError as error:
+            missing[name] = str(error)
+            print(f"{name}: not measured: {error}", file=sys.stderr)
+    return servers, missing
 
 
 @contextmanager
-def _server(kind: str, core: int, database: Path) -> Iterator[Server]:
-    port = _free_port()
-    arguments = [sys.executable, str(HERE / "servers.py"), kind, str(port), str(core)]
-    process = subprocess.Popen([*arguments, "--database", str(database)])
-    try:
-        _await_listening(port, process)
-        yield Server(port, process)
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+def _one(name: str, command: list[str], ready: str = "/") -> Iterator[dict[str, Server]]:
+    with running(command, ready) as server:
+        yield {name: server}
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+@contextmanager
+def _on_postgresql(core: int, database_core: int) -> Iterator[dict[str, Server]]:
+    """Two replicas on one PostgreSQL; alone the first is the single service."""
+    with postgresql(database_core) as url:
+        command = our_server("tamiyo", core, url)
+        with running(command) as first, running(command) as second:
+            yield {"tamiyo_postgresql": first, "tamiyo_replica": second}
 
 
-def _await_listening(port: int, process: subprocess.Popen[bytes]) -> None:
-    while process.poll() is None:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5)
-        except urllib.error.HTTPError:
-            return
-        except OSError:
-            continue
-    raise RuntimeError("a server did not start")
-
-
-def _load(server: Server, connections: int, seconds: float, prefix: str, core: int) -> dict[str, float]:
-    before = server.cpu_seconds()
-    arguments = [str(server.port), str(connections), str(seconds), prefix, str(core)]
-    command = [sys.executable, str(HERE / "load.py"), *arguments]
-    result: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+def _measured(
+    series: Series, servers: dict[str, Server], seconds: float, prefix: str, core: int
+) -> dict[str, float]:
+    command = [sys.executable, "-m", "bench.load", series.load, "--connections", str(series.connections)]
+    for name in series.servers:
+        command += ["--port", str(servers[name].port), "--pid", str(servers[name].process.pid)]
+    run_ids = f"{prefix}-{series.name.replace('/', '-')}"
+    command += ["--seconds", str(seconds), "--prefix", run_ids, "--core", str(core)]
+    done = subprocess.run(command, check=True, capture_output=True, cwd=HERE.parent)
+    result: dict[str, float] = json.loads(done.stdout)
     if result["errors"]:
-        raise RuntimeError(f"{result['errors']} requests failed")
-    return result | {"cpu_us": 1e6 * (server.cpu_seconds() - before) / result["requests"]}
-
-
-def _median(results: list[dict[str, float]]) -> dict[str, float]:
-    rates = [result["requests"] / result["seconds"] for result in results]
-    return {
-        "requests_per_second": statistics.median(rates),
-        "p50_us": statistics.median(result["p50_us"] for result in results),
-        "p99_us": statistics.median(result["p99_us"] for result in results),
-        "cpu_us": statistics.median(result["cpu_us"] for result in results),
-    }
-
-
-def _ratios(medians: dict[str, dict[str, float]]) -> dict[str, float]:
-    ratios = {}
-    for connections in CONNECTIONS:
-        ours = medians[f"tamiyo/{connections}"]
-        for other in ("fastapi", "starlette"):
-            theirs = medians[f"{other}/{connections}"]
-            ratios[f"throughput_{connections}_vs_{other}"] = (
-                ours["requests_per_second"] / theirs["requests_per_second"]
-            )
-            ratios[f"p99_{connections}_vs_{other}"] = ours["p99_us"] / theirs["p99_us"]
-            ratios[f"cpu_{connections}_vs_{other}"] = ours["cpu_us"] / theirs["cpu_us"]
-    extra = medians["tamiyo/1"]["p50_us"] - medians["fastapi/1"]["p50_us"]
-    return ratios | {"p50_1_ms_above_fastapi": extra / 1000}
+        raise RuntimeError(f"{series.name}: {result['errors']:.0f} requests failed")
+    return result
 
 
 def _stored(database: Path) -> dict[str, float]:
@@ -145,16 +157,26 @@ def _stored(database: Path) -> dict[str, float]:
     return {"decisions": decisions, "bytes_per_decision": database.stat().st_size / decisions}
 
 
+def _versions() -> dict[str, str]:
+    """What of others was measured, as pinned for the peers."""
+    pins = (HERE / "peers" / "requirements.txt").read_text(encoding="utf-8").split()
+    return dict(pin.split("==") for pin in pins if "==" in pin)
+
+
 def main() -> None:
     """Measure, print the table, save the figures."""
-    results = measure()
+    parser = argparse.ArgumentParser(description="Durable decisions beside other servers.")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    options = parser.parse_args()
+    results = measure(options.rounds, options.seconds)
     for name, row in results["medians"].items():
-        latencies = f"p50 {row['p50_us']:7.0f} µs  p99 {row['p99_us']:7.0f} µs  CPU {row['cpu_us']:5.0f} µs"
-        print(f"{name:14} {row['requests_per_second']:8.0f}/s  {latencies}")
+        latencies = f"p50 {row['p50_us']:8.0f} µs  p99 {row['p99_us']:8.0f} µs  CPU {row['cpu_us']:6.0f} µs"
+        print(f"{name:22} {row['decisions_per_second']:8.0f}/s  {latencies}")
     for name, value in results["figures"].items():
-        print(f"{name:28} {value:10.3f}")
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+        print(f"{name:36} {value:10.3f}")
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "service.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
