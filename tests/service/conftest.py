@@ -99,18 +99,21 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgresql"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    """An open store of each kind, empty."""
-    store: Store
+def closed_store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """A store of each kind, empty, for a service to open."""
     if request.param == "memory":
-        store = MemoryStore()
-    elif request.param == "sqlite":
-        store = sql_store(tmp_path)
-    else:
-        store = SqlStore(request.getfixturevalue("postgres_url"))
-    await store.open()
-    yield store
-    await store.close()
+        return MemoryStore()
+    if request.param == "sqlite":
+        return sql_store(tmp_path)
+    return SqlStore(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+async def store(closed_store: Store) -> AsyncIterator[Store]:
+    """An open store of each kind, empty."""
+    await closed_store.open()
+    yield closed_store
+    await closed_store.close()
 
 
 @pytest.fixture

@@ -8,11 +8,12 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 from tamiyo_service.store import SqlStore
 from tamiyo_service.store.rows import NewRun
 
 from tests.service.conftest import Service, serving
-from tests.service.postgres import PostgresServer, postgres
+from tests.service.postgres import PASSWORD, PostgresServer, postgres
 from tests.service.proxy import COMMIT, wire_to
 from tests.service.samples import report
 from tests.service.test_store import append, create, entry
@@ -95,17 +96,20 @@ async def test_a_server_that_stays_away_is_told_of_and_the_service_recovers_by_i
         while (ready := await service.http.get("/readyz")).status_code == 200:
             await asyncio.sleep(0)
         assert ready.json()["code"] == "store_unavailable"
-        assert "between-us" not in ready.text
+        assert PASSWORD not in ready.text
         refused = await service.report("another", 0)
         assert (refused.status_code, refused.json()["code"]) == (503, "store_unavailable")
         assert int(refused.headers["retry-after"]) >= 1
         read = await service.http.get("/runs")
         assert (read.status_code, read.json()["code"]) == (503, "store_unavailable")
-        assert "between-us" not in read.text
+        assert PASSWORD not in read.text
         await asyncio.to_thread(own_server.start)
 
     async with serving(SqlStore(url, patience=0.3)) as service:
-        told = await trained(service, 40, away)
+        with structlog.testing.capture_logs() as log:
+            told = await trained(service, 40, away)
+        assert "write_failed" in {line["event"] for line in log}
+        assert PASSWORD not in str(log)
         assert (await service.http.get("/readyz")).status_code == 200
         await require_kept(service, told)
 
