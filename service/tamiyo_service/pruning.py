@@ -8,17 +8,18 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sqlalchemy import create_engine, inspect, make_url, text
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from tamiyo_service.clock import Clock, utc_now
 from tamiyo_service.retention.archive import open_archive
 from tamiyo_service.retention.rules import Rules
 from tamiyo_service.retention.sweep import Sweep
 from tamiyo_service.store import SqlStore
+from tamiyo_service.store.database import shown
+from tamiyo_service.store.dialect import database_at
 from tamiyo_service.store.migrate import REVISION
+from tamiyo_service.store.sqlite import SqliteDatabase
 
 _PATIENCE_SECONDS: Final = 30.0
 _VERSIONS: Final = "alembic_version"
@@ -70,10 +71,10 @@ def vacuum(url: str) -> Vacuumed:
     Raises:
         PruneError: if it is no SQLite database, or cannot be rewritten now.
     """
-    parsed = _parsed(url)
-    if parsed.get_backend_name() != "sqlite":
+    database = database_at(url)
+    if not isinstance(database, SqliteDatabase):
         raise PruneError("only SQLite files are vacuumed; PostgreSQL reuses the space by itself")
-    path = Path(parsed.database or "").absolute()
+    path = database.path.absolute()
     before = _size(path)
     try:
         with closing(sqlite3.connect(path, timeout=_PATIENCE_SECONDS, isolation_level=None)) as connection:
@@ -92,36 +93,32 @@ def _size(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.exists())
 
 
-def _parsed(url: str) -> URL:
-    try:
-        return make_url(url)
-    except (ArgumentError, ValueError) as error:
-        raise PruneError("that is no database URL; write sqlite:///tamiyo.db") from error
-
-
 def _require_current(url: str) -> None:
     """Return if the database has the tables that this version works with.
 
     Raises:
         PruneError: if not.
     """
-    parsed = _parsed(url)
-    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
-        raise PruneError(f"there is no database {parsed.database!r}; name it with --database-url")
-    if parsed.drivername == "postgresql":
-        parsed = parsed.set(drivername="postgresql+psycopg")
+    database = database_at(url, patience=_PATIENCE_SECONDS)
+    place = shown(database.url)
+    if isinstance(database, SqliteDatabase) and not database.path.is_file():
+        raise PruneError(f"there is no database {database.path}; name it with --database-url")
     try:
-        with create_engine(parsed, poolclass=NullPool, hide_parameters=True).connect() as connection:
-            there = inspect(connection).has_table(_VERSIONS)
-            version = (
-                connection.execute(text(f"SELECT version_num FROM {_VERSIONS}")).scalar() if there else None
-            )
+        with database.untouched().connect() as connection:
+            version = _version(connection)
     except SQLAlchemyError as error:
-        raise PruneError(f"{parsed!r} cannot be opened: {error}") from error
+        raise PruneError(f"{place} cannot be opened: {error}") from error
     if version is None:
-        raise PruneError(f"{parsed!r} is no database of Tamiyo; name another with --database-url")
+        raise PruneError(f"{place} is no database of Tamiyo; name another with --database-url")
     if version != REVISION:
         raise PruneError(
-            f"{parsed!r} has the tables of another version of Tamiyo ({version}, not {REVISION}); "
+            f"{place} has the tables of another version of Tamiyo ({version}, not {REVISION}); "
             "use that version, or start the service of this one, which brings them up to date"
         )
+
+
+def _version(connection: Connection) -> str | None:
+    if not inspect(connection).has_table(_VERSIONS):
+        return None
+    version: str | None = connection.execute(text(f"SELECT version_num FROM {_VERSIONS}")).scalar()
+    return version

@@ -6,7 +6,6 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,10 @@ from tamiyo_leyline import __version__
 from tamiyo_service.retention.archive import ArchiveError, open_archive
 from tamiyo_service.retention.columns import CLIENT_DECISIONS, COMMAND_OUTCOMES, JOURNAL, RUNS
 from tamiyo_service.retention.parquet import ParquetArchive, ParquetDraft
-from tamiyo_service.store import MemoryStore, Store
+from tamiyo_service.store import MemoryStore, SqlStore, Store
 from tamiyo_service.store.rows import ClientDecisionRow, Entry, OutcomeRow, RunRow
 
 from tests.service.clocks import SteppingClock
-from tests.service.conftest import sql_store
 from tests.service.retained import TABLES, RevivingStore, archived, full_disk, make_run, parts, sweep_of
 
 MONTH = 31 * 86_400.0
@@ -30,14 +28,6 @@ MONTH = 31 * 86_400.0
 @pytest.fixture
 def clock() -> SteppingClock:
     return SteppingClock()
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    store: Store = MemoryStore() if request.param == "memory" else sql_store(tmp_path)
-    await store.open()
-    yield store
-    await store.close()
 
 
 @pytest.fixture
@@ -145,8 +135,10 @@ async def test_a_part_whose_runs_were_all_spared_is_not_written(clock: SteppingC
     assert await store.run("old") is not None
 
 
-async def test_two_sweeps_archive_every_run_once(tmp_path: Path, clock: SteppingClock, folder: Path) -> None:
-    one, two = sql_store(tmp_path), sql_store(tmp_path)
+async def test_two_sweeps_archive_every_run_once(
+    database_url: str, clock: SteppingClock, folder: Path
+) -> None:
+    one, two = SqlStore(database_url), SqlStore(database_url)
     await one.open()
     await two.open()
     for number in range(40):

@@ -8,12 +8,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 from tamiyo_service.pruning import PruneError, pruning, vacuum
 from tamiyo_service.retention.rules import Rules
-from tamiyo_service.store import prepare_database
+from tamiyo_service.store import SqlStore, prepare_database
 
 from tests.service.clocks import SteppingClock
 from tests.service.conftest import sql_store
+from tests.service.processes import free_port
 from tests.service.retained import make_run
 
 SILENT = Rules(silent_for=timedelta(days=30))
@@ -91,3 +93,22 @@ def test_a_vacuum_that_cannot_be_is_told_of(tmp_path: Path) -> None:
 def test_an_empty_database_is_vacuumed_too(tmp_path: Path) -> None:
     prepare_database(f"sqlite:///{tmp_path / 'tamiyo.db'}")
     assert vacuum(f"sqlite:///{tmp_path / 'tamiyo.db'}").bytes_after > 0
+
+
+async def test_every_kind_of_database_is_pruned(database_url: str, clock: SteppingClock) -> None:
+    store = SqlStore(database_url)
+    await store.open()
+    await make_run(store, clock, "old")
+    clock.advance(31 * 86_400)
+    await make_run(store, clock, "young")
+    async with pruning(database_url, SILENT, clock=clock) as sweep:
+        assert (await sweep.run()).runs == 1
+    assert [await store.run(name) is not None for name in ("old", "young")] == [False, True]
+    await store.close()
+
+
+async def test_a_server_that_is_away_is_told_of(postgres_url: str) -> None:
+    away = make_url(postgres_url).update_query_dict({"host": "127.0.0.1", "port": str(free_port())})
+    with pytest.raises(PruneError, match="cannot be opened"):
+        async with pruning(away.render_as_string(hide_password=False), SILENT):
+            raise AssertionError("it began")

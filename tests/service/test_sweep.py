@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,12 +10,11 @@ from tamiyo_service.clock import to_micros
 from tamiyo_service.retention.archive import open_archive
 from tamiyo_service.retention.rules import Rules
 from tamiyo_service.retention.sweep import Sweep
-from tamiyo_service.store import MemoryStore, Store
+from tamiyo_service.store import SqlStore, Store
 from tamiyo_service.store.expired import Cutoffs
 from tamiyo_service.store.rows import Entry
 
 from tests.service.clocks import SteppingClock
-from tests.service.conftest import sql_store
 from tests.service.retained import RULES, RevivingStore, archived, make_run, sweep_of
 
 DAY = 86_400.0
@@ -25,14 +23,6 @@ DAY = 86_400.0
 @pytest.fixture
 def clock() -> SteppingClock:
     return SteppingClock()
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    store: Store = MemoryStore() if request.param == "memory" else sql_store(tmp_path)
-    await store.open()
-    yield store
-    await store.close()
 
 
 async def names(store: Store) -> list[str]:
@@ -76,8 +66,8 @@ async def test_a_large_run_goes_entirely(store: Store, clock: SteppingClock) -> 
     assert await store.retired(10**18, 10) == []
 
 
-async def test_sweeps_at_the_same_time_share_the_runs(tmp_path: Path, clock: SteppingClock) -> None:
-    one, two = sql_store(tmp_path), sql_store(tmp_path)
+async def test_sweeps_at_the_same_time_share_the_runs(database_url: str, clock: SteppingClock) -> None:
+    one, two = SqlStore(database_url), SqlStore(database_url)
     await one.open()
     await two.open()
     for number in range(40):

@@ -14,7 +14,7 @@ from tamiyo_service import Settings, create_app
 from tamiyo_service.errors import StoreUnavailableError
 from tamiyo_service.retention.archive import ArchiveError
 from tamiyo_service.retention.sweeper import Sweeper
-from tamiyo_service.store import MemoryStore
+from tamiyo_service.store import MemoryStore, SqlStore, Store
 from tamiyo_service.store.expired import Cutoffs, ExpiredPage
 
 from tests.service.clocks import SteppingClock
@@ -27,9 +27,11 @@ GONE = (404, "run_not_found")
 KEPT = {"retention": "90d", "retention_silent": "30d"}
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
 async def service(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Service]:
-    store = MemoryStore() if request.param == "memory" else sql_store(tmp_path)
+    store: Store = MemoryStore() if request.param == "memory" else sql_store(tmp_path)
+    if request.param == "postgresql":
+        store = SqlStore(request.getfixturevalue("postgres_url"))
     async with serving(store, **KEPT) as running:
         yield running
 
@@ -46,6 +48,7 @@ async def swept(service: Service) -> AsyncIterator[None]:
     task = asyncio.create_task(sweeper_of(service).sweep.run())
     # Until it is forgotten as well, its last report is still repeated from memory.
     while await status(service, "POST", "/runs/old/epoch?create=false", report(2)) != GONE:
+        assert not task.done(), task
         await asyncio.sleep(0)
     try:
         yield
@@ -110,12 +113,12 @@ async def test_completed_runs_are_kept_for_longer(service: Service) -> None:
     assert (await service.report("run", 1)).headers["tamiyo-replayed"] == "true"
 
 
-async def test_a_run_that_another_process_swept_is_unknown_to_this_one(tmp_path: Path) -> None:
-    async with serving(sql_store(tmp_path)) as service:
+async def test_a_run_that_another_process_swept_is_unknown_to_this_one(database_url: str) -> None:
+    async with serving(SqlStore(database_url)) as service:
         await service.reports("old", 0, 1, 2)
         await service.reports("older", 0, 1, 2)
         await service.http.put("/runs/silent")
-        other, clock = sql_store(tmp_path), SteppingClock()
+        other, clock = SqlStore(database_url), SteppingClock()
         await other.open()
         clock.advance(40 * DAY)
         assert (await sweep_of(other, clock).run()).runs == 3
@@ -137,10 +140,12 @@ async def test_a_run_that_another_process_swept_is_unknown_to_this_one(tmp_path:
             assert [item["epoch"] for item in items] == epochs
 
 
-async def test_reports_that_arrive_while_their_run_is_swept_are_all_answered_and_kept(tmp_path: Path) -> None:
+async def test_reports_that_arrive_while_their_run_is_swept_are_all_answered_and_kept(
+    database_url: str,
+) -> None:
     """Whoever is first: the run is spared, or the report begins a new one."""
-    async with serving(sql_store(tmp_path)) as service:
-        other, clock = sql_store(tmp_path), SteppingClock()
+    async with serving(SqlStore(database_url)) as service:
+        other, clock = SqlStore(database_url), SteppingClock()
         await other.open()
         names = [f"run-{n}" for n in range(30)]
         for run_id in names:

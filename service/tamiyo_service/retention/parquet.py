@@ -43,7 +43,7 @@ _SCHEMAS: Final[dict[type[Any], pa.Schema]] = {
 _WRITING: Final = ".writing-"
 _ABANDONED_AFTER: Final = timedelta(days=1)
 _GROUP_ROWS: Final = 10_000
-_GROUP_BYTES: Final = 16 * 2**20
+_GROUP_BYTES: Final = 8 * 2**20
 """Rows are kept until they make a row group of this size: what bounds the memory."""
 
 
