@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import httpx
 import pytest
 import structlog
+from psycopg import sql
 from tamiyo_service.store import SqlStore
 from tamiyo_service.store.rows import NewRun
 
@@ -19,6 +20,7 @@ from tests.service.samples import report
 from tests.service.test_store import append, create, entry
 
 TRAINERS = 8
+END_ALL: Final = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tamiyo'"
 Told = dict[str, dict[int, httpx.Response]]
 
 
@@ -124,10 +126,7 @@ async def test_connections_that_are_ended_in_the_middle_are_made_anew_unnoticed(
         with own_server.connect() as connection:
             for decisions in range(20, 300, 20):
                 await progress(told, decisions)
-                found = connection.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tamiyo'"
-                )
-                ended += len(found.fetchall())
+                ended += len(connection.execute(END_ALL).fetchall())
 
     async with serving(SqlStore(url, patience=30.0)) as service:
         told = await trained(service, 40, end_all)
@@ -170,6 +169,30 @@ async def test_a_lost_answer_does_not_hide_that_another_process_was_faster(
             assert (await one.report("run", 1, val_accuracy=70.0)).headers["tamiyo-replayed"] == "true"
 
 
+async def test_a_server_that_only_answers_questions_is_told_of_until_it_takes_writes_again(
+    own_server: PostgresServer, url: str
+) -> None:
+    def only_questions(on: bool) -> None:
+        with own_server.connect() as connection:
+            name = sql.Identifier(url.rpartition("/")[2])
+            state = sql.SQL("on" if on else "off")
+            setting = sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = {}")
+            connection.execute(setting.format(name, state))
+            connection.execute(END_ALL)
+
+    async with serving(SqlStore(url, patience=0.3)) as service:
+        await service.reports("run", 0)
+        only_questions(True)
+        refusal = asyncio.ensure_future(service.report("run", 1))
+        while not refusal.done():
+            await service.get("/runs/run/decisions")
+        assert ((await refusal).status_code, (await refusal).json()["code"]) == (503, "store_unavailable")
+        assert (await service.http.get("/readyz")).status_code == 503
+        only_questions(False)
+        assert (await service.report("run", 1)).status_code == 200
+        assert (await service.http.get("/readyz")).status_code == 200
+
+
 async def test_what_waits_for_the_lock_of_another_waits_no_longer_than_the_patience(url: str) -> None:
     store, other = SqlStore(url, patience=0.2), SqlStore(url)
     async with serving(store) as service:
@@ -190,9 +213,7 @@ async def test_a_run_that_is_created_while_connections_are_cut_is_created_once(
     for number in range(5):
         creating = asyncio.ensure_future(store.create_run(NewRun(f"run-{number}", "{}", "1", "p", 0)))
         with own_server.connect() as connection:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tamiyo'"
-            )
+            connection.execute(END_ALL)
         run, _ = await creating
         await append(store, entry(run, 1, 1))
     assert len({(await create(store, "last")).run_pk}) == 1

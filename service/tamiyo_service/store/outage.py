@@ -41,7 +41,13 @@ class Outage:
         if since is None:
             since = self._since = now
         left = since + self._patience - now
-        if left <= 0.0:
+        # The second bound is for who meets errors while others do not.
+        if left <= 0.0 or _waited(attempts) >= self._patience:
             return False
         time.sleep(min(_PAUSES[min(attempts, len(_PAUSES)) - 1], left))
         return True
+
+
+def _waited(attempts: int) -> float:
+    """Seconds of pauses before that attempt."""
+    return sum(_PAUSES[: attempts - 1]) + max(0, attempts - 1 - len(_PAUSES)) * _PAUSES[-1]

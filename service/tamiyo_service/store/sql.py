@@ -84,7 +84,8 @@ class SqlStore:
         self._database = database_at(url, patience=patience)
         self._outage = Outage(patience)
         self._checkpointer = checkpointer_of(self._database)
-        self._transactions = Transactions(self._database, self._outage, self._checkpointer)
+        # One of its own: a server may answer questions and take no writes.
+        self._transactions = Transactions(self._database, Outage(patience), self._checkpointer)
         swift = self._transactions.execute_at_once if swift_writes else None
         self._writer: GroupWriter[Task] = GroupWriter(
             self._transactions.execute, _translate, write_limit, swift
