@@ -1,0 +1,171 @@
+"""A full disk: refusals in words while it is full, reads all the time, no loss, and recovery by itself."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Protocol
+
+import httpx
+import pytest
+
+from tests.faults.services import Service, running
+from tests.faults.trainers import Trainers, lively, require_exact, require_numbered, require_undisturbed
+from tests.service.processes import free_port
+
+RUNS: Final = [f"run-{number}" for number in range(6)]
+MEBIBYTE: Final = 1024 * 1024
+
+
+class Disk(Protocol):
+    """A disk that can be made full, and empty again.
+
+    Attributes:
+        folder: on it.
+    """
+
+    folder: Path
+
+    def fill(self, service: Service, room: int) -> None:
+        """Leave so many bytes."""
+
+    def free(self, service: Service) -> None:
+        """Make room again."""
+
+
+class SmallDisk:
+    """A file system in memory, filled with a large file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._ballast = folder / "ballast"
+
+    def fill(self, service: Service, room: int) -> None:
+        status = os.statvfs(self.folder)
+        with self._ballast.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, status.f_bavail * status.f_frsize - room)
+
+    def free(self, service: Service) -> None:
+        self._ballast.unlink()
+
+
+class LimitedFiles:
+    """A folder in which no file of the service may grow, for machines on which nothing can be mounted."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def fill(self, service: Service, room: int) -> None:
+        size = (self.folder / "tamiyo.db-wal").stat().st_size + room
+        resource.prlimit(service.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    def free(self, service: Service) -> None:
+        unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        # A limit ends with its process.
+        with suppress(ProcessLookupError):
+            resource.prlimit(service.pid, resource.RLIMIT_FSIZE, unlimited)
+
+
+@pytest.fixture(params=["small disk", "limited files"])
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
+    """Each kind of disk; where nothing may be mounted the second one twice."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={32 * MEBIBYTE}", "tamiyo", str(tmp_path)]
+    if request.param == "limited files" or subprocess.run(mount, capture_output=True, check=False).returncode:
+        yield LimitedFiles(tmp_path)
+        return
+    try:
+        yield SmallDisk(tmp_path)
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def require_whole(database: Path) -> None:
+    """Return if SQLite finds nothing wrong with a file."""
+    connection = sqlite3.connect(database)
+    assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    connection.close()
+
+
+def require_reads(http: httpx.Client, trainers: Trainers) -> None:
+    """Return if what needs no room on the disk is answered."""
+    assert http.get("/healthz").status_code == 200
+    assert http.get("/runs").status_code == 200
+    for run_id, replies in trainers.told.items():
+        assert http.get(f"/runs/{run_id}").json()["last_epoch"] == len(replies) - 1
+        assert http.get(f"/runs/{run_id}/decisions/0").status_code == 200
+        again = http.post(f"/runs/{run_id}/epoch", json=lively(len(replies) - 1))
+        assert (again.content, again.headers["tamiyo-replayed"]) == (replies[-1], "true")
+
+
+async def test_a_full_disk_is_told_of_and_once_there_is_room_everything_goes_on(disk: Disk) -> None:
+    database = disk.folder / "tamiyo.db"
+    trainers = Trainers(f"http://127.0.0.1:{(port := free_port())}", run_ids=RUNS)
+    with running(f"sqlite:///{database}", port) as service, httpx.Client(base_url=service.url) as http:
+        trainers.start()
+        for room in (0, MEBIBYTE // 2):
+            await trainers.progress(30)
+            trainers.refused.clear()
+            disk.fill(service, room)
+            await trainers.until(lambda: len(trainers.refused) > 5 * len(RUNS))
+            assert set(trainers.refused) == {("store_unavailable", "1")}
+            ready = http.get("/readyz")
+            assert (ready.status_code, ready.json()["code"]) == (503, "store_unavailable")
+            require_reads(http, trainers)
+            disk.free(service)
+        await trainers.progress(30)
+        assert http.get("/readyz").status_code == 200
+        await trainers.finish()
+        require_exact(service.url, trainers.told)
+        service.stop()
+    require_whole(database)
+    require_numbered(f"sqlite:///{database}", trainers.told)
+    await require_undisturbed(trainers.told)
+
+
+async def test_a_service_that_is_killed_on_a_full_disk_has_everything_when_it_starts_again(
+    disk: Disk,
+) -> None:
+    database = disk.folder / "tamiyo.db"
+    trainers = Trainers(f"http://127.0.0.1:{(port := free_port())}", run_ids=RUNS)
+    with running(f"sqlite:///{database}", port) as service:
+        trainers.start()
+        await trainers.progress(30)
+        disk.fill(service, MEBIBYTE // 4)
+        await trainers.until(lambda: len(trainers.refused) > len(RUNS))
+        service.kill()
+        disk.free(service)
+    require_whole(database)
+    with running(f"sqlite:///{database}", port) as service:
+        await trainers.progress(30)
+        await trainers.finish()
+        require_exact(service.url, trainers.told)
+    require_numbered(f"sqlite:///{database}", trainers.told)
+
+
+async def test_a_disk_without_room_for_the_log_to_be_copied_loses_nothing(disk: Disk) -> None:
+    """The log is copied into the database after every 1 000 entries; here that needs more than is left."""
+    database = disk.folder / "tamiyo.db"
+    trainers = Trainers(f"http://127.0.0.1:{(port := free_port())}", run_ids=RUNS)
+    with running(f"sqlite:///{database}", port) as service:
+        reports = [{"run_id": f"early-{n % 9}", "report": lively(n // 9)} for n in range(990)]
+        answer = httpx.post(f"{service.url}/epochs", json={"reports": reports}, timeout=30)
+        assert answer.status_code == 200
+        disk.fill(service, MEBIBYTE // 2)
+        trainers.start()
+        await trainers.until(lambda: len(trainers.refused) > len(RUNS))
+        assert trainers.decisions >= 10
+        uncopied = database.stat().st_size < MEBIBYTE
+        disk.free(service)
+        await trainers.progress(30)
+        await trainers.finish()
+        require_exact(service.url, trainers.told)
+        service.stop()
+    # A limit on every file by itself leaves room for the database.
+    assert uncopied or isinstance(disk, LimitedFiles)
+    assert database.stat().st_size > MEBIBYTE
+    require_whole(database)
