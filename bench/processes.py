@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -86,23 +86,26 @@ def our_server(kind: str, core: int, database_url: str = "") -> list[str]:
 
 
 @contextmanager
-def running(command: Sequence[str], ready: str = "/") -> Iterator[Server]:
+def running(command: Sequence[str], ready: str = "/", log: Path | None = None) -> Iterator[Server]:
     """A server while the block lasts.
 
     Args:
         command: starts it, once a port is added as the last argument.
-        ready: path that it answers, with whatever status, as soon as it serves.
+        ready: path that it answers, with any status below 500, as soon as it serves.
+        log: where it writes what it says; None: here.
 
     Raises:
         RuntimeError: if it does not start.
     """
     port = free_port()
-    process = subprocess.Popen([*command, str(port)], cwd=HERE.parent)
-    try:
-        await_answer(port, ready, process)
-        yield Server(port, process)
-    finally:
-        _end(process)
+    with ExitStack() as opened:
+        output = None if log is None else opened.enter_context(log.open("wb"))
+        process = subprocess.Popen([*command, str(port)], cwd=HERE.parent, stdout=output, stderr=output)
+        try:
+            await_answer(port, ready, process)
+            yield Server(port, process)
+        finally:
+            _end(process)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -123,19 +126,26 @@ def free_port() -> int:
 
 
 def await_answer(port: int, path: str, process: subprocess.Popen[bytes]) -> int:
-    """The status of the first answer to GET `path`.
+    """The status of the first answer to GET `path` that is no server's error.
 
     Raises:
-        RuntimeError: if the process ends, or no answer comes in time.
+        RuntimeError: if the process ends, or no such answer comes in time.
     """
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        try:
-            connection.request("GET", path)
-            return connection.getresponse().status
-        except (OSError, http.client.HTTPException):
-            time.sleep(0.002)
-        finally:
-            connection.close()
+        status = _status(port, path)
+        if status is not None and status < 500:
+            return status
+        time.sleep(0.002)
     raise RuntimeError(f"{process.args!r} did not start")
+
+
+def _status(port: int, path: str) -> int | None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()

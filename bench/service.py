@@ -106,8 +106,8 @@ def _start_all(running_servers: ExitStack, database: Path) -> tuple[dict[str, Se
         "fastapi": lambda: _one("fastapi", our_server("fastapi", core)),
         "starlette": lambda: _one("starlette", our_server("starlette", core)),
         "tamiyo_postgresql": lambda: _on_postgresql(core, load_core),
-        "litserve": lambda: _one("litserve", peer_server("litserve", core), "/health"),
-        "ray": lambda: _one("ray", peer_server("ray", core), "/predict"),
+        "litserve": lambda: _peer("litserve", "/health", core, database.parent),
+        "ray": lambda: _peer("ray", "/-/healthz", core, database.parent),
     }
     servers: dict[str, Server] = {}
     missing: dict[str, str] = {}
@@ -121,8 +121,20 @@ def _start_all(running_servers: ExitStack, database: Path) -> tuple[dict[str, Se
 
 
 @contextmanager
-def _one(name: str, command: list[str], ready: str = "/") -> Iterator[dict[str, Server]]:
-    with running(command, ready) as server:
+def _one(name: str, command: list[str]) -> Iterator[dict[str, Server]]:
+    with running(command) as server:
+        yield {name: server}
+
+
+@contextmanager
+def _peer(name: str, ready: str, core: int, folder: Path) -> Iterator[dict[str, Server]]:
+    """A server of others: where it does not start, that is its result."""
+    log = folder / f"{name}.log"
+    with ExitStack() as started:
+        try:
+            server = started.enter_context(running(peer_server(name, core), ready, log))
+        except RuntimeError as error:
+            raise UnavailableError(f"{error}: {log.read_text(errors='replace').strip()[-300:]}") from error
         yield {name: server}
 
 

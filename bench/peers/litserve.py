@@ -1,6 +1,5 @@
 """The smallest server that LitServe's guide shows, with one worker. Started by `bench/service.py`."""
-
-from __future__ import annotations
+# Annotations stay what they are: LitServe takes the request's type from that of `decode_request`.
 
 from typing import Any
 
@@ -34,7 +33,9 @@ class Decide(LitAPI):  # type: ignore[misc]  # of an environment of its own, whi
 def main() -> None:
     """Serve until told to stop."""
     server = LitServer(Decide(), accelerator="cpu", workers_per_device=1)
-    server.run(port=placed(), num_api_servers=1, log_level="warning", generate_client_file=False)
+    server.run(
+        host="127.0.0.1", port=placed(), num_api_servers=1, log_level="warning", generate_client_file=False
+    )
 
 
 if __name__ == "__main__":
