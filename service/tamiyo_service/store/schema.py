@@ -97,7 +97,7 @@ def _partial(name: str, condition: ColumnElement[bool], *columns: Column[Any]) -
 
 _partial("ix_journal_rewinds", journal.c.kind == "rewind", journal.c.run_pk)
 _partial("ix_journal_moments", journal.c.epoch.is_not(None), journal.c.at, journal.c.id, journal.c.epoch)
-_partial("ix_journal_policies", journal.c.epoch.is_not(None), journal.c.policy, journal.c.at, journal.c.id)
+_partial("ix_journal_policies", journal.c.policy != "heuristic", journal.c.policy, journal.c.at, journal.c.id)
 _partial("ix_journal_actions", journal.c.action != "WAIT", journal.c.action, journal.c.at, journal.c.id)
 _partial("ix_journal_acting", journal.c.action != "WAIT", journal.c.at, journal.c.id, journal.c.action)
 _partial(

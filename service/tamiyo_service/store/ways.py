@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, FromClause, exists, func, literal_column, or_, select
-from tamiyo_leyline import RiskLevel
+from tamiyo_leyline import PolicyChoice, RiskLevel
 
 from tamiyo_service.store.rows import DecisionFilter, RunFilter
 from tamiyo_service.store.schema import LABEL_HEAD, journal, run_labels, runs
@@ -21,6 +21,8 @@ Checks = Mapping[str, Check]
 
 _WAIT: Final = "WAIT"
 _ACTING: Final = journal.c.action != literal_column("'WAIT'")
+_DEFAULT_POLICY: Final = PolicyChoice().name
+_OTHER_POLICY: Final = journal.c.policy != literal_column("'heuristic'")
 _AT_RISK: Final = journal.c.risk > literal_column(str(int(RiskLevel.GREEN)))
 _ACTION: Final = frozenset({"action"})
 _EPOCHS: Final = frozenset({"since_epoch", "until_epoch"})
@@ -58,8 +60,8 @@ def ways_to_decisions(wanted: DecisionFilter) -> list[Way]:
     found = list(_ways_by_action(wanted))
     if wanted.risk is not None and wanted.risk > RiskLevel.GREEN:
         found.append(_by_moment((journal.c.risk == wanted.risk, _AT_RISK), "risk"))
-    if wanted.policy is not None:
-        found.append(_by_moment((journal.c.policy == wanted.policy, is_report()), "policy"))
+    if wanted.policy not in (None, _DEFAULT_POLICY):
+        found.append(_by_moment((journal.c.policy == wanted.policy, _OTHER_POLICY), "policy"))
     if not found:
         found.append(_by_moment((is_report(),), holds=_EPOCHS))
     since = None if wanted.since is None else journal.c.at >= wanted.since

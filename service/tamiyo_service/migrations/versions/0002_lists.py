@@ -12,7 +12,7 @@ _REPORTS = "epoch IS NOT NULL"
 _ACTING = "action != 'WAIT'"
 _JOURNAL = {
     "ix_journal_moments": (["at", "id", "epoch"], _REPORTS),
-    "ix_journal_policies": (["policy", "at", "id"], _REPORTS),
+    "ix_journal_policies": (["policy", "at", "id"], "policy != 'heuristic'"),
     "ix_journal_actions": (["action", "at", "id"], _ACTING),
     "ix_journal_acting": (["at", "id", "action"], _ACTING),
     "ix_journal_acting_runs": (["run_pk", "seq", "action"], _ACTING),
