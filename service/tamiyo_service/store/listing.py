@@ -28,6 +28,7 @@ from tamiyo_service.store.schema import journal, runs
 from tamiyo_service.store.statements import is_present, is_report
 from tamiyo_service.store.ways import (
     Way,
+    by_itself,
     decision_checks,
     run_checks,
     ways_to_decisions,
@@ -41,9 +42,11 @@ LOOKED_AT_IN_ROWS: Final = 1_000
 """Entries that a page looks at, where their rows have to be read: they may be scattered over the file."""
 RUNS_LOOKED_AT: Final = 200
 """Runs that a page looks at, perhaps each with its last report, a page of the file again."""
+FEW: Final = 5_000
+"""Entries stored between two pages among which latecomers are looked for one by one."""
 LATE_MICROS: Final = 60_000_000
-"""How long after its moment a decision may be stored and still be met by who goes forward: far longer than a
-write waits, and than clocks differ that are kept right."""
+"""Where there are more: how long after its moment a decision may be stored and still be met by who goes
+forward. That is far longer than a write waits, and than clocks differ that are kept right."""
 
 _ENTRY: Final = [column for column in journal.columns if column.name != "id"]
 
@@ -143,8 +146,12 @@ def _latecomers(
     """What has been stored since the page before although it was decided before the end of that page."""
     assert wanted.after is not None
     at, number = journal.c.at, journal.c.id
-    passed = (at > wanted.after[0] - LATE_MICROS, tuple_(at, number) <= tuple_(*wanted.after))
     new = (number >= seen, number < settled)
+    if settled - seen <= FEW:
+        # However far a clock was set back.
+        passed = [tuple_(by_itself(at), number) <= tuple_(*wanted.after)]
+    else:
+        passed = [at > wanted.after[0] - LATE_MICROS, tuple_(at, number) <= tuple_(*wanted.after)]
     statement = select(at, number, *_ENTRY).where(is_report(), *passed, *new)
     statement = statement.where(*decision_checks(wanted).values())
     return list(connection.execute(statement.order_by(number).limit(limit)))

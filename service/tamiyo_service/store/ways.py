@@ -99,17 +99,17 @@ def ways_to_runs(wanted: RunFilter) -> list[Way]:
 def decision_checks(wanted: DecisionFilter) -> Checks:
     """The filter's parts, each to be checked on a row."""
     column = journal.c
-    epoch, action = _by_itself(column.epoch), _by_itself(column.action)
+    epoch, action = by_itself(column.epoch), by_itself(column.action)
     choices: list[Check] = [action.in_(sorted(wanted.actions))] if wanted.actions else []
     if wanted.germinate:
         choices.append(action.startswith("GERMINATE_", autoescape=True))
-    moments = list(_moments(wanted, _by_itself(column.at)))
+    moments = list(_moments(wanted, by_itself(column.at)))
     checks = _chosen(
         {
             "since_epoch": (wanted.since_epoch, epoch.__ge__),
             "until_epoch": (wanted.until_epoch, epoch.__le__),
-            "policy": (wanted.policy, _by_itself(column.policy).__eq__),
-            "risk": (wanted.risk, _by_itself(column.risk).__eq__),
+            "policy": (wanted.policy, by_itself(column.policy).__eq__),
+            "risk": (wanted.risk, by_itself(column.risk).__eq__),
         }
     )
     if choices:
@@ -123,8 +123,8 @@ def run_checks(wanted: RunFilter) -> Checks:
     """The filter's parts, each to be checked on a run."""
     checks = _chosen(
         {
-            "status": (wanted.status, _by_itself(runs.c.status).__eq__),
-            "policy": (wanted.policy, _by_itself(runs.c.policy).__eq__),
+            "status": (wanted.status, by_itself(runs.c.status).__eq__),
+            "policy": (wanted.policy, by_itself(runs.c.policy).__eq__),
             "silent": (wanted.silent_since, last_sign().__le__),
         }
     )
@@ -161,7 +161,7 @@ def _chosen(parts: Mapping[str, tuple[int | str | None, Callable[[Any], Check]]]
     return {part: check(value) for part, (value, check) in parts.items() if value is not None}
 
 
-def _by_itself(column: ColumnElement[Any]) -> ColumnElement[Any]:
+def by_itself(column: ColumnElement[Any]) -> ColumnElement[Any]:
     """The column's value, which no index answers for."""
     return func.coalesce(column, literal_column("NULL"), type_=column.type)
 
