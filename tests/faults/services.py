@@ -45,6 +45,10 @@ class Service:
         self.pid = process.pid
         self._process = process
 
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.is_alive()
+
     def kill(self) -> None:
         """End it as a power cut would."""
         self._process.kill()
