@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import Depends, FastAPI
@@ -19,6 +19,7 @@ from tamiyo_service.api.queries import refuse_repetitions
 from tamiyo_service.api.services import Services
 from tamiyo_service.clock import Clock, utc_now
 from tamiyo_service.retention.archive import open_archive
+from tamiyo_service.retention.erasing import Eraser
 from tamiyo_service.retention.rules import Rules
 from tamiyo_service.retention.sweep import Sweep
 from tamiyo_service.retention.sweeper import Sweeper
@@ -94,7 +95,8 @@ def _wire(settings: Settings, store: Store | None, clock: Clock) -> Services:
         )
     engines = Engines()
     sessions = Sessions(store, engines, settings.cached_runs)
-    desk = Desk(store, sessions)
+    eraser = Eraser(store)
+    desk = Desk(store, sessions, eraser)
     return Services(
         store=store,
         intake=Intake(store, engines, sessions, desk, clock, auto_create=settings.auto_create),
@@ -103,14 +105,13 @@ def _wire(settings: Settings, store: Store | None, clock: Clock) -> Services:
         gate=Gate(),
         clock=clock,
         stall_seconds=settings.stall_seconds,
+        eraser=eraser,
         sweeper=_sweeper(settings, store, sessions, clock),
     )
 
 
-def _sweeper(settings: Settings, store: Store, sessions: Sessions, clock: Clock) -> Sweeper | None:
+def _sweeper(settings: Settings, store: Store, sessions: Sessions, clock: Clock) -> Sweeper:
     rules = Rules(completed_for=settings.retention, silent_for=settings.retention_silent)
-    if not rules.any:
-        return None
     archive = None if settings.archive is None else open_archive(settings.archive)
     sweep = Sweep(store, rules, clock, archive=archive, forget=partial(forget, sessions))
     return Sweeper(sweep, settings.sweep_seconds)
@@ -121,10 +122,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     await services.store.open()
     await services.intake.warm_up()
-    sweeping = nullcontext() if services.sweeper is None else services.sweeper.running()
     try:
-        async with sweeping:
+        async with services.sweeper.running():
             yield
     finally:
         services.gate.close()
+        await services.eraser.close()
         await services.store.close()

@@ -176,7 +176,7 @@ async def test_a_write_is_all_or_nothing(store: Store) -> None:
 
 async def test_an_entry_of_a_run_that_is_gone_is_refused(store: Store) -> None:
     run = await create(store)
-    await store.delete_run(run.run_pk)
+    await store.delete_run(run.run_pk, 0)
     with pytest.raises(VersionConflictError):
         await append(store, entry(run, 1, 5))
 
@@ -259,7 +259,7 @@ async def test_deleting_a_run_removes_everything_of_it(store: Store) -> None:
     await store.append(Write((entry(run, 1, 1),), (outcome,)), unheard)
     await append(store, entry(other, 1, 1))
     await store.add_client_decisions([ClientDecisionRow(run.run_pk, 0, 1, 1, "{}")])
-    await store.delete_run(run.run_pk)
+    await store.delete_run(run.run_pk, 0)
     assert await store.run("a") is None
     assert await store.load("a") is None
     assert (await store.overviews([run.run_pk]))[run.run_pk].last is None

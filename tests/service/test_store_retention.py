@@ -164,7 +164,7 @@ async def test_a_run_is_retired_once(store: Store) -> None:
 async def test_a_run_that_was_deleted_or_made_anew_is_not_retired(store: Store) -> None:
     run = await create(store)
     found = await look(store)
-    await store.delete_run(run.run_pk)
+    await store.delete_run(run.run_pk, 0)
     assert await store.retire(found, 5_000, to_archive=False) == []
     anew = await create(store)
     assert await store.retire(found, 5_000, to_archive=False) == []

@@ -16,6 +16,7 @@ from tamiyo_service.retention.archive import ArchiveError
 from tamiyo_service.retention.sweeper import Sweeper
 from tamiyo_service.store import MemoryStore, SqlStore, Store
 from tamiyo_service.store.expired import Cutoffs, ExpiredPage
+from tamiyo_service.store.retention import AT_ONCE_ROWS
 
 from tests.service.clocks import SteppingClock
 from tests.service.conftest import Service, serving, sql_store
@@ -176,7 +177,39 @@ async def test_a_service_sweeps_by_itself(tmp_path: Path) -> None:
 
 
 async def test_by_default_everything_is_kept() -> None:
-    assert create_app(Settings(), store=MemoryStore()).state.services.sweeper is None
+    async with serving(MemoryStore()) as service:
+        await service.reports("old", 0, 1)
+        service.clock.advance(10_000 * DAY)
+        with capture_logs() as entries:
+            await sweeper_of(service).sweep_once()
+        assert entries == []
+        assert (await service.http.get("/runs/old")).status_code == 200
+
+
+async def test_what_a_deletion_left_is_finished_by_a_sweep(tmp_path: Path) -> None:
+    store = sql_store(tmp_path)
+    async with serving(store) as service:
+        run = await make_run(store, service.clock, "long", AT_ONCE_ROWS)
+        assert await store.delete_run(run.run_pk, round(service.clock().timestamp() * 1e6))
+        service.clock.advance(DAY)
+        await sweeper_of(service).sweep_once()
+        assert await store.version(run.run_pk) is None
+
+
+async def test_a_long_run_is_deleted_at_once_and_erased_little_by_little(service: Service) -> None:
+    store = service.app.state.services.store
+    reports = [{"run_id": "long", "report": report(epoch)} for epoch in range(AT_ONCE_ROWS + 1)]
+    assert await status(service, "POST", "/epochs", {"reports": reports}) == (200, None)
+    run = await store.run("long")
+    assert await status(service, "DELETE", "/runs/long") == (204, None)
+    assert await status(service, "GET", "/runs/long") == GONE
+    assert await status(service, "POST", "/runs/long/epoch?create=false", report(9_999)) == GONE
+    assert (await service.http.get("/runs")).json()["items"] == []
+    await service.reports("long", 0, 1)
+    assert (await service.get("/runs/long"))["last_epoch"] == 1
+    while await store.version(run.run_pk) is not None:
+        await asyncio.sleep(0)
+    assert (await service.get("/runs/long"))["last_epoch"] == 1
 
 
 def test_an_archive_that_cannot_be_used_keeps_a_service_from_starting(tmp_path: Path) -> None:

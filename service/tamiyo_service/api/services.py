@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from tamiyo_service.api.border import Gate
 from tamiyo_service.clock import Clock
 from tamiyo_service.errors import ShuttingDownError, StoreUnavailableError
+from tamiyo_service.retention.erasing import Eraser
 from tamiyo_service.retention.sweeper import Sweeper
 from tamiyo_service.runs.history import History
 from tamiyo_service.runs.intake import Intake
@@ -30,7 +31,8 @@ class Services:
         gate: closes when the service stops.
         clock: tells the time.
         stall_seconds: how long a write or an answer of the store may take while the service counts as ready.
-        sweeper: deletes what need not be kept; None: everything is kept.
+        eraser: deletes the rows of runs that were deleted.
+        sweeper: deletes runs that need not be kept.
     """
 
     store: Store
@@ -40,7 +42,8 @@ class Services:
     gate: Gate
     clock: Clock
     stall_seconds: float
-    sweeper: Sweeper | None = None
+    eraser: Eraser
+    sweeper: Sweeper
 
     async def require_ready(self) -> None:
         """Return if decisions can be made and stored now.

@@ -23,20 +23,16 @@ from typing import Final
 from tamiyo_service.clock import Clock, to_micros
 from tamiyo_service.retention.archive import Archive
 from tamiyo_service.retention.drafting import Drafting
+from tamiyo_service.retention.erasing import Pause, erase
 from tamiyo_service.retention.rules import Rules
 from tamiyo_service.store.expired import Expired, Retired
 from tamiyo_service.store.protocol import Store
 from tamiyo_service.store.rows import RunRow
 
-Pause = Callable[[float], Awaitable[None]]
 Forget = Callable[[RunRow], Awaitable[None]]
 
 GRACE_SECONDS: Final = 2.0
 """Between retiring and erasing: a request that had just found a run reads it to its end."""
-ERASE_ROWS: Final = 250
-"""Rows deleted in one transaction, while others wait to be written."""
-_REST: Final = 3.0
-"""A sweep rests this many times as long as a deletion took."""
 _WINDOW_RUNS: Final = 1_000
 _RETIRE_RUNS: Final = 16
 _BATCH_ENTRIES: Final = 200_000
@@ -93,7 +89,7 @@ class Sweep:
         pause: Pause = asyncio.sleep,
     ) -> None:
         self._store = store
-        self._rules = rules
+        self.rules: Final = rules
         self._clock = clock
         self._archive = archive
         self._forget = forget
@@ -120,7 +116,9 @@ class Sweep:
         return replace(swept, seconds=round(time.monotonic() - began, 3))
 
     async def _windows(self) -> AsyncIterator[tuple[Expired, ...]]:
-        cutoffs = self._rules.cutoffs(self._clock())
+        if not self.rules.any:
+            return
+        cutoffs = self.rules.cutoffs(self._clock())
         page = await self._store.expired(cutoffs, 0, _WINDOW_RUNS)
         while page.last is not None:
             yield page.runs
@@ -162,10 +160,7 @@ class Sweep:
         if runs:
             await self._pause(GRACE_SECONDS)
         for run in runs:
-            began = time.monotonic()
-            while await self._store.erase(run.run_pk, ERASE_ROWS):
-                await self._pause(_REST * (time.monotonic() - began))
-                began = time.monotonic()
+            await erase(self._store, run.run_pk, self._pause)
 
     async def _finish_others(self) -> Swept:
         """Go on where a killed process ended."""

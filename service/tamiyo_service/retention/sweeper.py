@@ -12,7 +12,8 @@ import structlog
 
 from tamiyo_service.errors import TamiyoError
 from tamiyo_service.retention.archive import ArchiveError
-from tamiyo_service.retention.sweep import Pause, Sweep
+from tamiyo_service.retention.erasing import Pause
+from tamiyo_service.retention.sweep import Sweep
 
 _FIRST_AFTER_SECONDS: Final = 60.0
 """A service that is restarted often sweeps too, and one that starts has better things to do."""
@@ -52,7 +53,8 @@ class Sweeper:
         except (TamiyoError, ArchiveError) as error:
             _LOG.error("sweep_failed", error=str(error))
         else:
-            _LOG.info("swept", **asdict(swept))
+            if swept.runs or self.sweep.rules.any:
+                _LOG.info("swept", **asdict(swept))
             if swept.waiting:
                 _LOG.warning(
                     "expired_runs_wait_for_an_archive", runs=swept.waiting, remedy="set TAMIYO_ARCHIVE"

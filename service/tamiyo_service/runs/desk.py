@@ -17,6 +17,7 @@ from tamiyo_service.errors import (
     TamiyoError,
     VersionConflictError,
 )
+from tamiyo_service.retention.erasing import Eraser
 from tamiyo_service.runs.change import Change, Together, joined
 from tamiyo_service.runs.session import Session, Sessions, Standing
 from tamiyo_service.store.protocol import Store
@@ -33,11 +34,13 @@ class Desk:
     Args:
         store: makes changes durable.
         sessions: the runs in memory.
+        eraser: deletes long histories.
     """
 
-    def __init__(self, store: Store, sessions: Sessions) -> None:
+    def __init__(self, store: Store, sessions: Sessions, eraser: Eraser) -> None:
         self._store = store
         self._sessions = sessions
+        self._eraser = eraser
 
     async def change(
         self,
@@ -106,8 +109,12 @@ class Desk:
             await self._store_together(drafts, done)
         return done
 
-    async def delete(self, run_id: str) -> None:
-        """Remove a run with its history.
+    async def delete(self, run_id: str, at: int) -> None:
+        """Remove a run with its history; of a long one the rows go little by little, unseen.
+
+        Args:
+            run_id: the run.
+            at: the present moment.
 
         Raises:
             RunNotFoundError: if there is no such run.
@@ -118,8 +125,8 @@ class Desk:
             try:
                 # Another process may have deleted it, and made another run of that name.
                 there = await self._store.version(session.run_pk) is not None
-                if there:
-                    await self._store.delete_run(session.run_pk)
+                if there and await self._store.delete_run(session.run_pk, at):
+                    self._eraser.erase_soon(session.run_pk)
             finally:
                 # Also after a failure: whether it is still there is for the store to say.
                 self._drop(session)

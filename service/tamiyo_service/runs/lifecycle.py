@@ -117,7 +117,7 @@ class Lifecycle:
         Raises:
             RunNotFoundError: if there is no such run.
         """
-        await self._desk.delete(run_id)
+        await self._desk.delete(run_id, to_micros(self._clock()))
 
     async def client_decisions(self, run_id: str, decisions: Sequence[ClientDecision]) -> int:
         """Record what a trainer did for itself; the number of decisions that were new.

@@ -89,7 +89,7 @@ class MemoryStore:
         self._entries[row.run_pk] = []
         return row, True
 
-    async def delete_run(self, run_pk: int) -> None:
+    async def delete_run(self, run_pk: int, at: int) -> bool:
         self._runs = {key: row for key, row in self._runs.items() if row.run_pk != run_pk}
         self._entries.pop(run_pk, None)
         self._labels.pop(run_pk, None)
@@ -98,6 +98,7 @@ class MemoryStore:
         self._client_decisions = {
             key: row for key, row in self._client_decisions.items() if key.run_pk != run_pk
         }
+        return False
 
     async def run(self, run_id: str) -> RunRow | None:
         return self._runs.get(run_id)
@@ -183,7 +184,7 @@ class MemoryStore:
         for found in as_seen:
             run = found.run
             self._retired[run.run_pk] = _Retired(run, at, to_archive, self._all_belongings(run.run_pk))
-            await self.delete_run(run.run_pk)
+            await self.delete_run(run.run_pk, 0)
         return as_seen
 
     async def retired(self, before: int, limit: int) -> list[Retired]:

@@ -67,8 +67,16 @@ class Store(Protocol):
     async def create_run(self, run: NewRun) -> tuple[RunRow, bool]:
         """The run of that id, and whether this call created it; an existing one is left as it is."""
 
-    async def delete_run(self, run_pk: int) -> None:
-        """Remove a run with everything that belongs to it."""
+    async def delete_run(self, run_pk: int, at: int) -> bool:
+        """Remove a run: nobody finds it any more, and an entry for it is refused with `VersionConflictError`.
+
+        Args:
+            run_pk: the run.
+            at: the present moment.
+
+        Returns:
+            Whether it was too large to be deleted at once, and is now retired: `erase` what is left.
+        """
 
     async def run(self, run_id: str) -> RunRow | None:
         """The run of that id."""

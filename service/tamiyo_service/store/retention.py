@@ -29,6 +29,8 @@ from tamiyo_service.store.expired import (
 from tamiyo_service.store.rows import ClientDecisionRow, Entry, InputKind, OutcomeRow, RunRow
 from tamiyo_service.store.schema import client_decisions, command_outcomes, journal, runs
 
+AT_ONCE_ROWS: Final = 500
+"""Rows that a run may have of each kind, and all together, to be deleted in one transaction."""
 _TABLES: Final[dict[type[Any], Table]] = {
     Entry: journal,
     OutcomeRow: command_outcomes,
@@ -56,12 +58,24 @@ def retire(connection: Connection, expired: Expired, at: int, *, to_archive: boo
     found = connection.execute(select(_seq(run.run_pk), _client_decisions(run.run_pk))).one()
     if tuple(found) != (expired.seq, expired.client_decisions):
         return False
-    renamed = update(runs).where(runs.c.run_pk == run.run_pk).values(run_id=retired_name(run))
-    connection.execute(renamed)
-    last = connection.execute(statements.last_entry(run.run_pk)).first()
-    last_input = _last_input(expired, None if last is None else Entry._make(last), at, to_archive)
-    connection.execute(insert(journal).values(last_input._asdict()))
+    _take_out(connection, run, expired.seq, at, to_archive=to_archive)
     return True
+
+
+def remove(connection: Connection, run_pk: int, at: int) -> bool:
+    """Delete a run that has few rows, retire one that has many; whether it is retired."""
+    lock = select(*runs.columns).where(runs.c.run_pk == run_pk).with_for_update()
+    row = connection.execute(lock).first()
+    if row is None:
+        return False
+    run = _run(row)
+    rows = sum(_count_up_to(connection, table, run_pk, AT_ONCE_ROWS + 1) for table in _TABLES.values())
+    if rows <= AT_ONCE_ROWS:
+        connection.execute(delete(runs).where(runs.c.run_pk == run_pk))
+    elif not run.run_id.startswith(RETIRED_MARK):
+        seq = connection.execute(select(_seq(run_pk))).scalar_one()
+        _take_out(connection, run, seq, at, to_archive=False)
+    return rows > AT_ONCE_ROWS
 
 
 def retired(connection: Connection, before: int, limit: int) -> list[Retired]:
@@ -87,7 +101,7 @@ def erase(connection: Connection, run_pk: int, rows: int) -> int:
     for table in (command_outcomes, client_decisions):
         if erased := _erase_oldest(connection, table, run_pk, rows):
             return erased
-    left = _count_up_to(connection, run_pk, 2 * rows + 1)
+    left = _count_up_to(connection, journal, run_pk, 2 * rows + 1)
     if left > 2 * rows:
         return _erase_oldest(connection, journal, run_pk, rows)
     gone = connection.execute(delete(runs).where(runs.c.run_pk == run_pk)).rowcount
@@ -146,11 +160,19 @@ def _client_decisions(run_pk: int) -> Any:
     return select(func.count()).where(client_decisions.c.run_pk == run_pk).scalar_subquery()
 
 
-def _last_input(expired: Expired, last: Entry | None, at: int, to_archive: bool) -> Entry:
+def _take_out(connection: Connection, run: RunRow, seq: int, at: int, *, to_archive: bool) -> None:
+    renamed = update(runs).where(runs.c.run_pk == run.run_pk).values(run_id=retired_name(run))
+    connection.execute(renamed)
+    last = connection.execute(statements.last_entry(run.run_pk)).first()
+    last_input = _last_input(run.run_pk, seq, None if last is None else Entry._make(last), at, to_archive)
+    connection.execute(insert(journal).values(last_input._asdict()))
+
+
+def _last_input(run_pk: int, seq: int, last: Entry | None, at: int, to_archive: bool) -> Entry:
     """A retired run's last input; like the one before it in all that may still be read."""
     return Entry(
-        run_pk=expired.run.run_pk,
-        seq=expired.seq + 1,
+        run_pk=run_pk,
+        seq=seq + 1,
         kind=InputKind.PRUNE,
         attempt=0 if last is None else last.attempt,
         epoch=None,
@@ -198,6 +220,6 @@ def _erase_oldest(connection: Connection, table: Table, run_pk: int, rows: int) 
     return connection.execute(delete(table).where(table.c.id.in_(chosen))).rowcount
 
 
-def _count_up_to(connection: Connection, run_pk: int, limit: int) -> int:
-    some = select(journal.c.id).where(journal.c.run_pk == run_pk).limit(limit).subquery()
+def _count_up_to(connection: Connection, table: Table, run_pk: int, limit: int) -> int:
+    some = select(table.c.id).where(table.c.run_pk == run_pk).limit(limit).subquery()
     return connection.execute(select(func.count()).select_from(some)).scalar_one()

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Row, Select, delete, insert, text
+from sqlalchemy import Connection, Row, Select, insert, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from tamiyo_leyline import RunStatus
 
@@ -118,8 +118,9 @@ class SqlStore:
         created: tuple[RunRow, bool] = await self._do(partial(_create, self._database, run=run))
         return created
 
-    async def delete_run(self, run_pk: int) -> None:
-        await self._do(lambda connection: connection.execute(delete(runs).where(runs.c.run_pk == run_pk)))
+    async def delete_run(self, run_pk: int, at: int) -> bool:
+        left: bool = await self._do(lambda connection: retention.remove(connection, run_pk, at))
+        return left
 
     async def run(self, run_id: str) -> RunRow | None:
         row = await self._first(statements.run_named(run_id))
