@@ -45,16 +45,18 @@ class Trainers:
     Args:
         url: of the service, or of all replicas: each epoch goes to the next of them.
         run_ids: their runs.
+        patient: whether they try again what is not answered, or refused for the moment.
 
     Attributes:
         told: the bytes of every acknowledged reply, by run, in the order of the epochs.
         refused: codes and Retry-After of the refusals.
     """
 
-    def __init__(self, *url: str, run_ids: Sequence[str]) -> None:
+    def __init__(self, *url: str, run_ids: Sequence[str], patient: bool = True) -> None:
         self.told: dict[str, list[bytes]] = {run_id: [] for run_id in run_ids}
         self.refused: list[tuple[str, str | None]] = []
         self._urls = url
+        self._patient = patient
         self._enough = False
         self._training: asyncio.Future[Any] | None = None
 
@@ -100,10 +102,13 @@ class Trainers:
             try:
                 answer = await http.post(url, json=lively(epoch))
             except httpx.TransportError:
+                if not self._patient:
+                    raise
                 await asyncio.sleep(_PAUSE)
                 continue
             if answer.status_code == 200:
                 return answer.content
+            assert self._patient, answer.text
             assert answer.status_code == 503, answer.text
             self.refused.append((answer.json()["code"], answer.headers.get("retry-after")))
             await asyncio.sleep(_PAUSE)
