@@ -18,7 +18,7 @@ import sqlite3
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +28,16 @@ from urllib.parse import urlencode
 from bench.archive import RARE_LABEL, RARE_POLICY, Plan, archive
 from bench.load import report_of
 from bench.plots import plot_history
-from bench.processes import await_answer, cores, free_port, our_server, running
+from bench.processes import (
+    HERE,
+    Server,
+    await_answer,
+    cores,
+    family_cpu_seconds,
+    free_port,
+    our_server,
+    running,
+)
 from bench.templates import LONG_ID
 
 RESULTS: Final = Path(__file__).parent / "results" / "history.json"
@@ -143,30 +152,36 @@ class Questions:
     """Asks a service and keeps the times.
 
     Args:
-        port: of the service.
+        server: the service.
         requests: how often each question is asked.
     """
 
-    def __init__(self, port: int, requests: int) -> None:
+    def __init__(self, server: Server, requests: int) -> None:
         self.rows: list[dict[str, Any]] = []
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+        self._pid = server.process.pid
+        self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=600)
         self._requests = requests
 
-    def ask(self, name: str, path: Callable[[], str]) -> None:
-        """Ask a question as often as wanted, at a path of its own each time."""
-        page, first = self.get(path())
-        found, more = len(page["items"]), page["next_cursor"] is not None
+    def ask(self, path: str, query: Query) -> None:
+        """Ask a question once for the disk's sake, and then as often as wanted."""
+        asked = f"{path}?{urlencode(query, doseq=True)}" if query else path
+        page, first = self.get(asked)
+        before = family_cpu_seconds(self._pid)
         taken: list[float] = []
-        for _ in range(self._requests):
-            taken.append(1000 * self.get(path())[1])
-            # A question that takes seconds has told enough.
-            if sum(taken) > 20_000:
-                break
-        row = {"query": name, "first_ms": 1000 * first, "items": found, "more": more, **spread(taken)}
+        # A question that takes seconds has soon told enough.
+        while len(taken) < self._requests and sum(taken) < 20_000:
+            taken.append(1000 * self.get(asked)[1])
+        row = {
+            "query": asked,
+            **spread(taken),
+            "cpu_ms": 1000 * (family_cpu_seconds(self._pid) - before) / len(taken),
+            "first_ms": 1000 * first,
+            "items": len(page["items"]),
+            "more": page["next_cursor"] is not None,
+        }
         self.rows.append(row)
-        print(
-            f"{row['p50_ms']:9.2f} {row['p99_ms']:9.2f} {found:5} {'+' if more else ' '} {name}", flush=True
-        )
+        times = f"{row['p50_ms']:9.2f} {row['p99_ms']:9.2f} {row['cpu_ms']:9.2f}"
+        print(f"{times} {row['items']:5} {'+' if row['more'] else ' '} {asked}", flush=True)
 
     def get(self, path: str, body: str | None = None) -> tuple[Any, float]:
         """What a path answers, and the seconds that took.
@@ -202,13 +217,14 @@ def measure(decisions: int = DECISIONS, requests: int = REQUESTS) -> dict[str, A
         pass
     ready = [_seconds_to_ready(url, core) for _ in range(RESTARTS)]
     with running(our_server("tamiyo", core, url)) as server:
-        questions = Questions(server.port, requests)
+        questions = Questions(server, requests)
         touched = _touch(questions, Plan(decisions), requests)
         _ask_all(questions, Plan(decisions), stored)
     worst = max(questions.rows, key=lambda row: row["p99_ms"])
     figures = {
         "worst_p99_ms": worst["p99_ms"],
         "worst_query": worst["query"],
+        "worst_cpu_ms": max(row["cpu_ms"] for row in questions.rows),
         "within_bound": sum(row["p99_ms"] <= BOUND_MS for row in questions.rows),
         "queries": len(questions.rows),
         "ready_s": statistics.median(ready),
@@ -221,21 +237,15 @@ def measure(decisions: int = DECISIONS, requests: int = REQUESTS) -> dict[str, A
 
 def _ask_all(questions: Questions, plan: Plan, stored: dict[str, Any]) -> None:
     middle, late = stored["middle"], stored["late"]
-    for query in decision_queries(middle, late):
-        for order in ("desc", "asc"):
-            questions.ask(*_same("/decisions", {**query, "order": order}))
     usual = f"usual-{plan.usual_runs // 2:010d}"
-    for run in (usual, LONG_ID):
-        for query in within_run(middle):
-            for order in ("desc", "asc"):
-                questions.ask(*_same(f"/runs/{run}/decisions", {**query, "order": order}))
+    print(f"{'p50 ms':>9} {'p99 ms':>9} {'CPU ms':>9} items")
+    asked = [("/decisions", query) for query in decision_queries(middle, late)]
+    asked += [(f"/runs/{run}/decisions", query) for run in (usual, LONG_ID) for query in within_run(middle)]
+    for path, query in asked:
+        for order in ("desc", "asc"):
+            questions.ask(path, {**query, "order": order})
     for query in run_queries(stored["silent_half"]):
-        questions.ask(*_same("/runs", query))
-
-
-def _same(path: str, query: Query) -> tuple[str, Callable[[], str]]:
-    asked = f"{path}?{urlencode(query, doseq=True)}" if query else path
-    return asked, lambda: asked
+        questions.ask("/runs", query)
 
 
 def _touch(questions: Questions, plan: Plan, requests: int) -> dict[str, float]:
@@ -266,7 +276,7 @@ def _seconds_to_ready(url: str, core: int) -> float:
     """From the start of the process to the first 200 of /readyz."""
     port = free_port()
     began = time.perf_counter()
-    process = subprocess.Popen([*our_server("tamiyo", core, url), str(port)])
+    process = subprocess.Popen([*our_server("tamiyo", core, url), str(port)], cwd=HERE.parent)
     try:
         if await_answer(port, "/readyz", process) != 200:
             raise RuntimeError("the service is not ready")

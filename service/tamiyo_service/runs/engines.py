@@ -23,7 +23,8 @@ class _PolicyNames(Collection[str]):
     """Built in, installed and learned; looked up when asked, because that means looking at distributions."""
 
     def __contains__(self, name: object) -> bool:
-        return name in BUILT_IN or name in self._names()
+        # Only what is installed has to be looked for, which takes milliseconds.
+        return name in BUILT_IN or name == LEARNED or name in self._names()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names())
@@ -54,11 +55,11 @@ class Engines:
         """
         return self._of_content(orjson.loads(config))
 
-    def stored_config(self, config: str) -> RunConfig:
-        """A configuration as the store has it, mostly without validating it."""
+    def stored_with_config(self, config: str) -> tuple[Engine, RunConfig]:
+        """The same, with the configuration itself, labels included."""
         content = orjson.loads(config)
-        labels = content["labels"]
-        return self._of_content(content).config.model_copy(update={"labels": labels})
+        engine = self._of_content(content)
+        return engine, engine.config.model_copy(update={"labels": content["labels"]})
 
     def _of_content(self, content: dict[str, Any]) -> Engine:
         key = orjson.dumps({name: value for name, value in content.items() if name != "labels"})

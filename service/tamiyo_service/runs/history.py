@@ -147,8 +147,7 @@ class History:
         return [self._view(run, overviews[run.run_pk]) for run in runs]
 
     def _view(self, run: RunRow, overview: Overview) -> RunView:
-        config = self._engines.stored_config(run.config)
-        engine = self._engines.stored(run.config)
+        engine, config = self._engines.stored_with_config(run.config)
         standing = standing_of(engine, run, overview.last)
         reported, last = overview.last_report_at, overview.last
         # All of it was validated when it was stored.
