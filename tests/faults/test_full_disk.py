@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -138,9 +140,11 @@ async def test_a_service_that_is_killed_on_a_full_disk_has_everything_when_it_st
         disk.fill(service, MEBIBYTE // 4)
         await trainers.until(lambda: len(trainers.refused) > len(RUNS))
         service.kill()
+    with running(f"sqlite:///{database}", port) as again, httpx.Client(base_url=again.url) as http:
+        for run_id, replies in trainers.told.items():
+            assert http.get(f"/runs/{run_id}").status_code == 200
+            assert http.post(f"/runs/{run_id}/epoch", json=lively(0)).content == replies[0]
         disk.free(service)
-    require_whole(database)
-    with running(f"sqlite:///{database}", port) as service:
         await trainers.progress(30)
         await trainers.finish()
         require_exact(service.url, trainers.told)
@@ -169,3 +173,23 @@ async def test_a_disk_without_room_for_the_log_to_be_copied_loses_nothing(disk: 
     assert uncopied or isinstance(disk, LimitedFiles)
     assert database.stat().st_size > MEBIBYTE
     require_whole(database)
+
+
+_CONFINED: Final = """
+import resource, sys
+from tamiyo_service.store import prepare_database
+from tamiyo_service.store.dialect import DatabaseUnusableError
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+try:
+    prepare_database(sys.argv[1])
+except DatabaseUnusableError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_service_that_finds_no_room_for_its_database_says_so_in_one_line(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'tamiyo.db'}"
+    command = [sys.executable, "-c", _CONFINED, url]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert re.fullmatch(rf"{url}: the disk .*full.*; free some of it.*\n", ended.stderr)

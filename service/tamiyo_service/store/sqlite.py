@@ -37,6 +37,7 @@ _FAULTS: Final = {
     "SQLITE_CORRUPT": ("the database is damaged", "put a copy of it in its place"),
     "SQLITE_BUSY": ("another process keeps it locked", "end that process, or start again later"),
     "SQLITE_FULL": ("the disk is full", "free some of it"),
+    "SQLITE_IOERR": ("the disk fails or is full", "free some of it, or mend it"),
     "SQLITE_READONLY": ("it cannot be written", _RIGHTS),
 }
 
