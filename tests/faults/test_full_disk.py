@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import resource
@@ -48,9 +49,19 @@ class SmallDisk:
         self._ballast = folder / "ballast"
 
     def fill(self, service: Service, room: int) -> None:
-        status = os.statvfs(self.folder)
         with self._ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, status.f_bavail * status.f_frsize - room)
+            # The service goes on writing: what is there for the taking may be gone the next moment.
+            while (size := self._left() - room) > 0:
+                try:
+                    os.posix_fallocate(file.fileno(), 0, size)
+                except OSError as error:
+                    assert error.errno == errno.ENOSPC
+                else:
+                    return
+
+    def _left(self) -> int:
+        status = os.statvfs(self.folder)
+        return status.f_bavail * status.f_frsize
 
     def free(self, service: Service) -> None:
         self._ballast.unlink()
