@@ -19,6 +19,7 @@ import pytest
 
 from tests.faults.services import Service, running
 from tests.faults.trainers import Trainers, lively, require_exact, require_numbered, require_undisturbed
+from tests.service.postgres import PostgresServer
 from tests.service.processes import free_port
 
 RUNS: Final = [f"run-{number}" for number in range(6)]
@@ -185,6 +186,39 @@ async def test_a_disk_without_room_for_the_log_to_be_copied_loses_nothing(disk: 
     assert uncopied or isinstance(disk, LimitedFiles)
     assert database.stat().st_size > MEBIBYTE
     require_whole(database)
+
+
+_FULL: Final = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$;
+CREATE TRIGGER full_disk BEFORE INSERT ON journal EXECUTE FUNCTION refuse()
+"""
+
+
+async def test_a_postgresql_whose_disk_is_full_is_told_of_and_everything_goes_on_afterwards(
+    postgres_server: PostgresServer,
+) -> None:
+    """The server says what it says on a full disk, without one."""
+    trainers = Trainers(f"http://127.0.0.1:{(port := free_port())}", run_ids=RUNS)
+    with (
+        postgres_server.database() as name,
+        running(postgres_server.url(name), port) as service,
+        httpx.Client(base_url=service.url) as http,
+    ):
+        trainers.start()
+        await trainers.progress(30)
+        with postgres_server.connect(name) as connection:
+            connection.execute(_FULL)
+            await trainers.until(lambda: len(trainers.refused) > 5 * len(RUNS))
+            assert set(trainers.refused) == {("store_unavailable", "1")}
+            assert http.get("/readyz").json()["code"] == "store_unavailable"
+            require_reads(http, trainers)
+            connection.execute("DROP TRIGGER full_disk ON journal")
+        await trainers.progress(30)
+        assert http.get("/readyz").status_code == 200
+        await trainers.finish()
+        require_exact(service.url, trainers.told)
+        require_numbered(postgres_server.url(name), trainers.told)
 
 
 _CONFINED: Final = """

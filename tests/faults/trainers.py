@@ -68,6 +68,8 @@ class Trainers:
     def start(self) -> None:
         """Begin to train."""
         self._training = asyncio.gather(*map(self._train, self.told))
+        # When a test fails nobody asks them what became of them.
+        self._training.add_done_callback(lambda training: training.cancelled() or training.exception())
 
     async def progress(self, decisions: int) -> None:
         """Wait until so many more decisions have been acknowledged."""
