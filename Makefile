@@ -37,10 +37,10 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## train a static and a growing network; the growing one asks the service every epoch
 	@$(BIN)/tamiyo demo $(DEMO)
 
-test: setup ## run the tests (those that need a container engine: make test-docker)
+test: setup ## run the tests (those that need a container engine or nginx: make test-docker)
 	@$(BIN)/python -m pytest $(PYTEST)
 
-test-docker: setup $(COMPOSE) ## build the image and try it for real; starts an engine of its own when run as root without one
+test-docker: setup $(COMPOSE) ## build the image, try it and nginx for real; starts an engine of its own when run as root without one
 	@$(BIN)/python -m pytest -m docker tests/docker $(PYTEST)
 
 $(COMPOSE): $(STAMP)
