@@ -16,7 +16,7 @@ from tamiyo_service.errors import (
     TamiyoError,
     VersionConflictError,
 )
-from tamiyo_service.store.writer import SWIFT_GROUP, GroupWriter
+from tamiyo_service.store.writer import HUNG_SECONDS, SWIFT_GROUP, GroupWriter
 
 
 class Disk:
@@ -247,7 +247,7 @@ async def test_a_disk_that_hung_is_kept_out_of_the_event_loop(
     swift: tuple[QuickDisk, GroupWriter[str]],
 ) -> None:
     disk, writer = swift
-    disk.seconds = 0.05
+    disk.seconds = HUNG_SECONDS
     await written_by(disk, writer, SWIFT_GROUP + 1)
     disk.seconds = 0.0
     quick = 0

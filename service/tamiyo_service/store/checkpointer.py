@@ -19,8 +19,8 @@ from tamiyo_service.store.sqlite import SqliteDatabase, checkpoint
 ENTRIES_BETWEEN: Final = 1_000
 """At about 16 KiB of log for each entry, some 16 MiB."""
 LONG_LOG_PAGES: Final = 4_096
-"""32 MiB. From then on the log's file is written over again, and a flush, which no longer has to note how long
-the file is, takes half the time."""
+"""32 MiB. From then on the log's file is written over again, and a flush, which no longer has to note how
+long the file is, takes half the time."""
 
 _LOG: Final = structlog.get_logger(__name__)
 

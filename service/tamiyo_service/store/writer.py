@@ -10,7 +10,8 @@ There is no artificial wait: a group gathers only while the event loop is busy w
 join it, and while one transaction is on its way to the disk the next group gathers.
 
 A small group on a quick disk is written in the event loop itself: the way to the thread and back costs about
-as much as the flush. Where flushes take a millisecond on average, or there is more to do, the thread does it.
+as much as the flush. Where flushes usually take longer than a millisecond or two, or there is more to do, the
+thread does it.
 """
 
 from __future__ import annotations
@@ -41,12 +42,14 @@ class _Item(NamedTuple, Generic[Task]):
 
 Group = list[_Item[Task]]
 
-SWIFT_SECONDS: Final = 0.001
-"""Flushes that take longer than this on average have no place in the event loop."""
+SWIFT_SECONDS: Final = 0.002
+"""Flushes that usually take longer than this, with the way to the thread, have no place in the event loop."""
+HUNG_SECONDS: Final = 0.05
+"""A disk that takes as long as this once is not trusted for a while: after a second for 80 quick flushes."""
 SWIFT_GROUP: Final = 8
 """Tasks that may be written there at once."""
-_PACE_WEIGHT: Final = 0.1
-"""Of the last flush in the average: a disk that hung for a second is not trusted again for 65 quick ones."""
+_PACE_STEP: Final = 1.08
+"""How far one flush moves what counts as usual, up or down: it follows the median."""
 LARGEST_GROUP: Final = 64
 """Tasks that make a group full: the first of them should not wait for ever more."""
 _QUIET_TURNS: Final = 2
@@ -187,7 +190,11 @@ class GroupWriter(Generic[Task]):
         return results
 
     def _keep_pace(self, began: float) -> None:
-        self._pace += _PACE_WEIGHT * (time.perf_counter() - began - self._pace)
+        took = time.perf_counter() - began
+        if took >= HUNG_SECONDS:
+            self._pace = max(took, self._pace)
+        else:
+            self._pace *= _PACE_STEP if took > self._pace else 1 / _PACE_STEP
 
     def _settle(self, group: Group[Task], outcomes: Sequence[Any]) -> None:
         """Tell the callers, and go on with what has gathered meanwhile."""
