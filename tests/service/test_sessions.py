@@ -11,6 +11,7 @@ from pathlib import Path
 from tamiyo_leyline import RunConfig
 from tamiyo_service import Settings, create_app
 from tamiyo_service.runs.engines import Engines
+from tamiyo_service.runs.forgetting import forget
 from tamiyo_service.runs.session import Session, Sessions
 from tamiyo_service.store import MemoryStore
 from tamiyo_service.store.rows import Entry, NewRun, RunRow
@@ -76,6 +77,31 @@ async def test_concurrent_first_touches_load_once() -> None:
         seen.add(id(session))
         sessions.release(session)
     assert (len(seen), store.looks) == (1, 1)
+
+
+async def test_a_run_that_goes_while_several_wait_for_it_to_be_read_is_looked_up_again() -> None:
+    class Remembering(SlowStore):
+        async def load(self, run_id: str) -> tuple[RunRow, Entry | None] | None:
+            found = await MemoryStore.load(self, run_id)
+            await super().load(run_id)
+            return found
+
+    store = Remembering()
+    sessions = Sessions(await filled(store, 1), Engines(), 10)
+    run = await store.run("run-0")
+    assert run is not None
+    store.reads_open.clear()
+    loading = asyncio.ensure_future(sessions.load(["run-0"]))
+    await store.waiting.wait()
+    await store.delete_run(run.run_pk, 0)
+    forgetting = asyncio.ensure_future(forget(sessions, run))
+    await asyncio.sleep(0)
+    late = asyncio.ensure_future(sessions.turn("run-0"))
+    await asyncio.sleep(0)
+    store.reads_open.set()
+    await asyncio.gather(loading, forgetting)
+    assert await late is None
+    assert (len(sessions), store.looks) == (0, 2)
 
 
 async def test_a_cancelled_wait_leaves_the_line_in_order() -> None:

@@ -128,6 +128,9 @@ class Sessions:
                 loaded = await self._load(run_id)
                 if loaded is None:
                     return None
+                if loaded.gone:
+                    # Who had the turn before us has found out that it no longer holds.
+                    continue
                 # Others may have used, or have had to evict, what was loaded for all of us.
                 session = self._cached.setdefault(run_id, loaded)
             self._cached.move_to_end(run_id)
