@@ -131,7 +131,8 @@ class SqliteDatabase:
         """Insert the entries in one statement, unless another process is writing."""
         try:
             self._insert(connection, entries, waits=False)
-        except sqlite3.Error:
+        except (sqlite3.Error, ValueError, TypeError, OverflowError):
+            # The driver's own errors, too, are for the writer's thread to tell of.
             return False
         return True
 

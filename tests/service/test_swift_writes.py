@@ -1,0 +1,73 @@
+"""SQLite, written in the event loop: whatever cannot be done there is left to the writer's thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+from tamiyo_service.store.dialect import database_at
+from tamiyo_service.store.migrate import upgrade
+from tamiyo_service.store.rows import Entry, InputKind
+from tamiyo_service.store.schema import runs
+from tamiyo_service.store.sqlite import SqliteDatabase
+
+GOOD = Entry(
+    run_pk=1,
+    seq=1,
+    kind=InputKind.REPORT,
+    attempt=0,
+    epoch=1,
+    at=0,
+    action="WAIT",
+    risk=1,
+    policy="heuristic",
+    backfill=False,
+    hold=None,
+    warnings=None,
+    events=None,
+    payload="{}",
+    reply="{}",
+    state="[]",
+)
+BAD = {
+    "a number too large": GOOD._replace(at=2**63),
+    "half a character": GOOD._replace(payload="\ud800"),
+    "a type unknown to SQLite": GOOD._replace(payload={}),  # type: ignore[arg-type]  # that is the point
+    "a run that is not there": GOOD._replace(run_pk=2),
+}
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[SqliteDatabase]:
+    database = database_at(f"sqlite:///{tmp_path / 'tamiyo.db'}")
+    assert isinstance(database, SqliteDatabase)
+    upgrade(database)
+    yield database
+    database.dispose()
+
+
+@pytest.fixture
+def connection(database: SqliteDatabase) -> Iterator[Connection]:
+    with database.writer.connect() as connection:
+        with connection.begin():
+            run = {"run_id": "run", "config": "{}", "rules_version": "1", "policy": "heuristic"}
+            connection.execute(runs.insert().values(run | {"created_at": 0, "status": "ACTIVE"}))
+        yield connection
+
+
+@pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
+def test_what_cannot_be_stored_is_not_told_of_there(
+    database: SqliteDatabase, connection: Connection, bad: Entry
+) -> None:
+    assert not database.append_at_once(connection, [GOOD._replace(seq=2, epoch=2), bad])
+    assert database.append_at_once(connection, [GOOD])
+
+
+def test_nobody_else_is_waited_for(database: SqliteDatabase, connection: Connection) -> None:
+    other = SqliteDatabase(database.url, patience=0.0)
+    with other.writer.begin():
+        assert not database.append_at_once(connection, [GOOD])
+    assert database.append_at_once(connection, [GOOD])
+    other.dispose()
