@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from datetime import datetime
 from typing import Any
 
 import structlog
+from tamiyo_service import Settings
+from tamiyo_service.clock import utc_now
+from tamiyo_service.runs.reports import Reply
+from tamiyo_service.runs.stretches import STRETCH_SECONDS
 from tamiyo_service.store import MemoryStore
 from tamiyo_service.store.rows import DecisionKey, Entry, NewRun, RunRow
+from tamiyo_service.testing import open_app
 
 from tests.service.conftest import Service, serving
-from tests.service.samples import report, seed
+from tests.service.samples import epoch_report, report, seed
 
 
 async def post(service: Service, *items: Any) -> list[dict[str, Any]]:
@@ -154,3 +162,22 @@ async def test_a_defect_concerns_its_report_alone() -> None:
         for problem in problems:
             assert isinstance(logged[problem["error_id"]].__cause__, ZeroDivisionError)
         assert (await service.get("/runs/b"))["last_epoch"] == 4
+
+
+async def test_others_have_their_turn_while_a_batch_is_decided() -> None:
+    def working_clock() -> datetime:
+        """Tells the time after as much work as others have to wait for at a stretch."""
+        until = time.monotonic() + STRETCH_SECONDS
+        while time.monotonic() < until:
+            pass
+        return utc_now()
+
+    reports = [(f"run-{number}", epoch_report(1)) for number in range(20)]
+    async with open_app(Settings(), store=MemoryStore(), clock=working_clock) as app:
+        batch = asyncio.ensure_future(app.state.services.intake.batch(reports))
+        turns = 0
+        while not batch.done():
+            await asyncio.sleep(0)
+            turns += 1
+    assert all(isinstance(reply, Reply) for reply in batch.result())
+    assert turns > len(reports)

@@ -18,6 +18,7 @@ from tamiyo_service.runs.desk import Desk
 from tamiyo_service.runs.engines import Engines
 from tamiyo_service.runs.reports import Reply, Reports
 from tamiyo_service.runs.session import Session, Sessions, Standing
+from tamiyo_service.runs.stretches import Stretches
 from tamiyo_service.store.protocol import Store
 from tamiyo_service.store.rows import DecisionKey, Entry, RunRow, Write
 
@@ -70,6 +71,7 @@ class Intake:
         self._auto_create = auto_create
         self._reports = Reports(store.report, clock)
         self._default = RunConfig()
+        self._stretches = Stretches()
 
     async def warm_up(self) -> None:
         """Go through a decision once and forget it: schemas are built when they are first used."""
@@ -156,6 +158,7 @@ class Intake:
         draft = _Draft(session.standing)
         for report in reports:
             draft = await self._next(draft, session, report)
+            await self._stretches.worked()
         final = all(isinstance(answer, Reply) for answer in draft.answers)
         return Change(draft.standing, joined(draft.writes) if draft.writes else None, draft.answers, final)
 
