@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 from fastapi import FastAPI
 from tamiyo_leyline import __version__
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from tamiyo_service.logs import configure_logs
@@ -41,6 +42,9 @@ def serve_with_workers(settings: Settings) -> None:
 
     SIGHUP replaces one worker after the other, each only when its successor serves; SIGTTIN adds one, SIGTTOU
     ends one.
+
+    Raises:
+        SystemExit: if a worker could not start, which ends the others too.
     """
     # The workers are new processes: they read their settings where this one may have read them.
     os.environ.update(environment_of(settings))
@@ -54,7 +58,11 @@ def serve_with_workers(settings: Settings) -> None:
     listening = config.bind_socket()
     host, port = listening.getsockname()[:2]
     _LOG.info("started", version=__version__, addresses=[f"{host}:{port}"], workers=settings.workers)
-    Multiprocess(config, [listening]).run()
+    supervisor = Multiprocess(config, [listening])
+    supervisor.run()
+    if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
+        # uvicorn returns as if it had been told to stop: whoever restarts failed services would not.
+        raise SystemExit(STARTUP_FAILURE)
 
 
 def _end_with(sentinel: int) -> None:

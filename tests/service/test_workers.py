@@ -143,3 +143,11 @@ def test_no_worker_outlives_the_process_that_started_it(tmp_path: Path) -> None:
         workers = children(killed.process.pid)
         killed.kill()
         awaited(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), "no worker left")
+
+
+def test_workers_that_cannot_start_end_the_service_with_an_error(tmp_path: Path) -> None:
+    with service_process(tmp_path, workers="2", log_level="error") as running:
+        (tmp_path / "tamiyo.db").rename(tmp_path / "aside.db")
+        (tmp_path / "tamiyo.db").mkdir()
+        os.kill(min(children(running.process.pid)), signal.SIGKILL)
+        assert running.process.wait(PATIENCE) == 3
