@@ -23,6 +23,8 @@ from sqlalchemy import make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError
 
+from tamiyo_service.store.database import shown
+
 Progress = Callable[[int, int], None]
 """Called with the pages copied so far and the pages in all."""
 
@@ -89,7 +91,7 @@ def _source(url: str) -> Path:
     if parsed.get_backend_name() == "postgresql":
         raise BackupError(_pg_dump(parsed))
     if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
-        raise BackupError(f"{parsed!r} names no SQLite file; write sqlite:///tamiyo.db")
+        raise BackupError(f"{shown(parsed)} names no SQLite file; write sqlite:///tamiyo.db")
     source = Path(parsed.database).absolute()
     if not source.is_file():
         raise BackupError(f"there is no database {source}; name it with --database-url")
@@ -97,10 +99,9 @@ def _source(url: str) -> Path:
 
 
 def _pg_dump(url: URL) -> str:
-    shown = url.set(drivername="postgresql").render_as_string(hide_password=True)
     return (
         "PostgreSQL makes consistent copies itself, while the service runs: "
-        f"pg_dump --format=custom --file=tamiyo.dump '{shown}'"
+        f"pg_dump --format=custom --file=tamiyo.dump '{shown(url.set(drivername='postgresql'))}'"
     )
 
 

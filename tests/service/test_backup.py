@@ -183,6 +183,8 @@ def test_a_folder_that_is_not_there_is_not_made(url: str, tmp_path: Path) -> Non
             r"pg_dump --format=custom .*'postgresql://tamiyo:\*\*\*@db/tamiyo'",
         ),
         ("postgresql+psycopg://db/tamiyo", "pg_dump .*'postgresql://db/tamiyo'"),
+        ("postgresql://db/tamiyo?password=secret", r"'postgresql://db/tamiyo\?password=\*\*\*'"),
+        ("mysql://db/tamiyo?password=secret", r"^mysql://db/tamiyo\?password=\*\*\* names no SQLite file"),
         ("sqlite://", "names no SQLite file"),
         ("nonsense", "no database URL"),
     ],
