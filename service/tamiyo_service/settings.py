@@ -59,7 +59,7 @@ class Settings(BaseSettings):
         description="How long a request's headers may take to arrive; then the connection is closed.",
     )
     write_queue: Annotated[int, Field(ge=1)] = Field(
-        10_000, description="Writes that may wait for the disk; beyond it requests get 503 overloaded."
+        10_000, description="Inputs that may wait for the disk; beyond it requests get 503 overloaded."
     )
     swift_writes: bool = Field(
         True,

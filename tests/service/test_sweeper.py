@@ -259,3 +259,30 @@ async def test_a_service_that_stops_breaks_a_sweep_off() -> None:
 
     async with Sweeper(sweep_of(store, clock), 1.0, pause=rest).running():
         await resting.wait()
+
+
+class Defective(MemoryStore):
+    """Meets a defect in the first sweep."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sweeps = 0
+
+    async def expired(self, cutoffs: Cutoffs, after: int, limit: int) -> ExpiredPage:
+        self.sweeps += 1
+        if self.sweeps == 1:
+            raise ZeroDivisionError("a defect")
+        return await super().expired(cutoffs, after, limit)
+
+
+async def test_a_defect_ends_one_sweep_and_no_more() -> None:
+    store = Defective()
+    async with serving(store) as service:
+        await service.reports("old", 0)
+        service.clock.advance(31 * DAY)
+        sweeper = Sweeper(sweep_of(store, service.clock), 1.0)
+        with capture_logs() as entries:
+            await sweeper.sweep_once()
+        assert [entry["event"] for entry in entries] == ["sweep_broke_off"]
+        await sweeper.sweep_once()
+        assert await status(service, "GET", "/runs/old") == GONE

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection
+from tamiyo_leyline import RunStatus
 from tamiyo_service.store.dialect import database_at
 from tamiyo_service.store.migrate import upgrade
-from tamiyo_service.store.rows import Entry, InputKind
+from tamiyo_service.store.outage import Outage
+from tamiyo_service.store.rows import Entry, InputKind, StatusRow, Write
 from tamiyo_service.store.schema import runs
 from tamiyo_service.store.sqlite import SqliteDatabase
+from tamiyo_service.store.transactions import AT_ONCE_CHARACTERS, AT_ONCE_ROWS, Transactions
 
 GOOD = Entry(
     run_pk=1,
@@ -30,6 +33,10 @@ GOOD = Entry(
     payload="{}",
     reply="{}",
     state="[]",
+)
+_RUN = (
+    "INSERT INTO runs (run_id, config, rules_version, policy, created_at, status) "
+    "VALUES ('run', '{}', '1', 'heuristic', 0, 'ACTIVE')"
 )
 BAD = {
     "a number too large": GOOD._replace(at=2**63),
@@ -71,3 +78,18 @@ def test_nobody_else_is_waited_for(database: SqliteDatabase, connection: Connect
         assert not database.append_at_once(connection, [GOOD])
     assert database.append_at_once(connection, [GOOD])
     other.dispose()
+
+
+def test_only_few_and_short_rows_are_written_there(database: SqliteDatabase) -> None:
+    transactions = Transactions(database, Outage(0.0), None)
+    long = GOOD._replace(payload="x" * AT_ONCE_CHARACTERS)
+    try:
+        assert transactions.execute([lambda connection: connection.exec_driver_sql(_RUN).rowcount]) == [1]
+        assert transactions.execute_at_once([Write((long,))]) is None
+        assert transactions.execute_at_once([Write((GOOD,) * (AT_ONCE_ROWS + 1))]) is None
+        assert (
+            transactions.execute_at_once([Write((GOOD,), status=StatusRow(1, RunStatus.HELD, None))]) is None
+        )
+        assert transactions.execute_at_once([Write((GOOD,))]) == [None]
+    finally:
+        transactions.close()

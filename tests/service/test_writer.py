@@ -16,7 +16,7 @@ from tamiyo_service.errors import (
     TamiyoError,
     VersionConflictError,
 )
-from tamiyo_service.store.writer import HUNG_SECONDS, SWIFT_GROUP, GroupWriter
+from tamiyo_service.store.writer import HUNG_SECONDS, LARGEST_TRANSACTION, SWIFT_GROUP, GroupWriter
 
 
 class Disk:
@@ -265,3 +265,25 @@ async def test_what_fails_in_the_event_loop_is_told_by_the_thread(
     assert isinstance(failure, StoreUnavailableError)
     disk.in_the_way = disk.full = False
     assert await results([writer.submit("b")]) == ["B"]
+
+
+async def test_what_waits_is_counted_in_rows(disk: Disk) -> None:
+    writer = await started(disk, limit=1_000)
+    first = await held_up(disk, writer)
+    large = writer.submit("large", rows=1_024)
+    with pytest.raises(OverloadedError, match="1025 writes wait"):
+        writer.submit("one more")
+    disk.open.set()
+    assert await results([first, large]) == ["FIRST", "LARGE"]
+    assert await writer.submit("later") == "LATER"
+    await writer.close()
+
+
+async def test_a_transaction_has_so_many_rows_at_most(disk: Disk) -> None:
+    writer = await started(disk, limit=100_000)
+    first = await held_up(disk, writer)
+    waiting = [writer.submit(name, rows=LARGEST_TRANSACTION // 2) for name in "abc"]
+    disk.open.set()
+    assert await results([first, *waiting]) == ["FIRST", "A", "B", "C"]
+    assert disk.groups == [["first"], ["a", "b"], ["c"]]
+    await writer.close()

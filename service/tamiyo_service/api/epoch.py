@@ -146,15 +146,14 @@ async def _send(send: Send, body: bytes, *, replayed: bool) -> None:
 
 
 async def _body(receive: Receive) -> bytes:
-    body = b""
+    parts: list[bytes] = []
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        part: bytes = message.get("body", b"")
-        body += part
+        parts.append(message.get("body", b""))
         if not message.get("more_body", False):
-            return body
+            return b"".join(parts)
 
 
 def _options(query: bytes) -> EpochOptions:

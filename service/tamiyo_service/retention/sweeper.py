@@ -52,6 +52,8 @@ class Sweeper:
             swept = await self.sweep.run()
         except (TamiyoError, ArchiveError) as error:
             _LOG.error("sweep_failed", error=str(error))
+        except Exception:  # noqa: BLE001 - retention must not end with one defect: the next sweep tries again
+            _LOG.exception("sweep_broke_off")
         else:
             if swept.runs or self.sweep.rules.any:
                 _LOG.info("swept", **asdict(swept))

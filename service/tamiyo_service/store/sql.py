@@ -112,7 +112,7 @@ class SqlStore:
         return self._writer.age()
 
     def append(self, write: Write, ended: Ended) -> asyncio.Future[None]:
-        return self._writer.submit(write, ended)
+        return self._writer.submit(write, ended, rows=len(write.entries))
 
     async def create_run(self, run: NewRun) -> tuple[RunRow, bool]:
         created: tuple[RunRow, bool] = await self._do(partial(_create, self._database, run=run))

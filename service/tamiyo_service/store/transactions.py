@@ -20,7 +20,9 @@ Job = Callable[[Connection], Any]
 """What else is done within a transaction. It may be done again if it is not known to have succeeded."""
 Task = Write | Job
 AT_ONCE_ROWS: Final = 16
-"""Rows that a quick disk takes in well under a millisecond."""
+"""Rows that a quick disk takes in well under a millisecond ..."""
+AT_ONCE_CHARACTERS: Final = 262_144
+"""... unless they are as long as this together."""
 
 
 class Transactions:
@@ -80,6 +82,8 @@ class Transactions:
                 return None
             entries += task.entries
         if self.connection is None or not 0 < len(entries) <= AT_ONCE_ROWS:
+            return None
+        if sum(len(entry.payload) + len(entry.state) for entry in entries) > AT_ONCE_CHARACTERS:
             return None
         if self._checkpointer is not None and self._checkpointer.wants_help:
             return None

@@ -36,6 +36,7 @@ class _Item(NamedTuple, Generic[Task]):
     """A task on its way."""
 
     task: Task
+    rows: int
     future: asyncio.Future[Any]
     ended: Ended | None
 
@@ -52,6 +53,8 @@ _PACE_STEP: Final = 1.08
 """How far one flush moves what counts as usual, up or down: it follows the median."""
 LARGEST_GROUP: Final = 64
 """Tasks that make a group full: the first of them should not wait for ever more."""
+LARGEST_TRANSACTION: Final = 2_048
+"""Rows after which no further task joins a group: what comes next should not wait for seconds."""
 _QUIET_TURNS: Final = 2
 """Turns of the event loop without a new task that end the gathering: a request that is read in one turn
 submits its task in the next."""
@@ -66,7 +69,7 @@ class GroupWriter(Generic[Task]):
         execute: runs the tasks of a group in one transaction and returns their results in order; called
             in the writer's thread only. If it raises, nothing of the group was written.
         translate: turns what `execute` raised for a group of one task into the error its caller sees.
-        limit: tasks that may wait or be under way.
+        limit: rows that may wait or be under way; what comes before the limit may exceed it once.
         swift: like `execute`, but called in the event loop, for a small group: it waits for nobody, and
             returns None where it would have to, or where anything goes wrong; nothing is written then.
             None: there is no such way.
@@ -86,6 +89,7 @@ class GroupWriter(Generic[Task]):
         self._limit = limit
         self._waiting: Group[Task] = []
         self._under_way = 0
+        self._pending = 0
         self._gathering = False
         self._seen = 0
         self._quiet = 0
@@ -105,25 +109,26 @@ class GroupWriter(Generic[Task]):
         self._accepting = True
         self._thread.start()
 
-    def submit(self, task: Task, ended: Ended | None = None) -> asyncio.Future[Any]:
+    def submit(self, task: Task, ended: Ended | None = None, *, rows: int = 1) -> asyncio.Future[Any]:
         """Queue a task; call it in the event loop. The future resolves when its transaction is on disk.
 
         Args:
             task: for `execute`.
             ended: called in the event loop when the task has ended, before the future resolves and even if
                 that was cancelled: with None, or with the error the task failed with.
+            rows: that the task writes, about.
 
         Raises:
-            OverloadedError: if too many tasks wait.
+            OverloadedError: if too many rows wait.
             ShuttingDownError: before `start` and after `close`.
         """
         if not self._accepting or self._loop is None:
             raise ShuttingDownError("the service is stopping; send the request again later")
-        pending = len(self._waiting) + self._under_way
-        if pending >= self._limit:
-            raise OverloadedError(f"{pending} writes wait for the disk; send the request again later")
+        if self._pending >= self._limit:
+            raise OverloadedError(f"{self._pending} writes wait for the disk; send the request again later")
+        self._pending += rows
         future = self._loop.create_future()
-        self._waiting.append(_Item(task, future, ended))
+        self._waiting.append(_Item(task, rows, future, ended))
         if not self._gathering and not self._under_way:
             self._gather()
         return future
@@ -163,10 +168,14 @@ class GroupWriter(Generic[Task]):
             self._hand_over()
 
     def _hand_over(self) -> None:
-        """Give the thread everything that waits."""
+        """Give the thread what waits, as much as makes one transaction."""
         self._gathering = False
         self._seen = 0
-        group, self._waiting = self._waiting, []
+        count = rows = 0
+        while count < len(self._waiting) and rows < LARGEST_TRANSACTION:
+            rows += self._waiting[count].rows
+            count += 1
+        group, self._waiting = self._waiting[:count], self._waiting[count:]
         self._under_way = len(group)
         self._began = time.monotonic()
         if self._broken:
@@ -199,6 +208,7 @@ class GroupWriter(Generic[Task]):
     def _settle(self, group: Group[Task], outcomes: Sequence[Any]) -> None:
         """Tell the callers, and go on with what has gathered meanwhile."""
         self._under_way = 0
+        self._pending -= sum(item.rows for item in group)
         self._began = None
         for item, outcome in zip(group, outcomes, strict=True):
             _end(item, outcome)
