@@ -105,8 +105,8 @@ class Sweep:
         """Delete what has expired, and what an earlier sweep left half-deleted.
 
         Raises:
-            ArchiveError: if the archive did not take a run. Nothing is lost: those that were retired before it
-                failed are archived by a later sweep, the others are left as they are.
+            ArchiveError: if the archive did not take a run. Nothing is lost: those that were retired before
+                it failed are archived by a later sweep, the others are left as they are.
             UnavailableError: if the store did not answer.
         """
         began = time.monotonic()
