@@ -77,17 +77,14 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refuse(b"413 Content Too Large", problem(ProblemCode.PAYLOAD_TOO_LARGE, message))
 
     def _await_head(self) -> None:
-        self._head_timer = self.loop.call_later(self.config.head_seconds, self._too_slow)
+        # What uvicorn does to a connection that was idle for too long.
+        self._head_timer = self.loop.call_later(self.config.head_seconds, self.timeout_keep_alive_handler)
 
     def _end_head(self) -> None:
         self._head_bytes = 0
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
-
-    def _too_slow(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.close()
 
     def _refuse(self, status: bytes, document: Problem) -> None:
         body = document.model_dump_json(exclude_none=True).encode()

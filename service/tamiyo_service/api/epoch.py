@@ -96,11 +96,7 @@ class EpochEndpoint:
             run_id = require_run_id(scope["path_params"]["run_id"])
             options = _options(scope["query_string"]) if scope["query_string"] else _NO_OPTIONS
             report = EpochReport.model_validate_json(await _body(receive))
-            if options is _NO_OPTIONS:
-                reply = await self._intake.report(run_id, report)
-                body, replayed = reply.body.encode(), reply.replayed
-            else:
-                body, replayed = await self.answer(run_id, report, options)
+            body, replayed = await self.answer(run_id, report, options)
         except (TamiyoError, ValidationError) as error:
             response = problem_response(problem_of(error, ProblemCode.INVALID_REPORT))
             await response(scope, receive, send)

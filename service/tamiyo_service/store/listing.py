@@ -12,17 +12,16 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, select, tuple_
-from tamiyo_leyline import RunStatus
 
 from tamiyo_service.store.rows import (
     DecisionFilter,
     DecisionRow,
-    Entry,
     Found,
-    InputKind,
     Position,
     RunFilter,
     RunRow,
+    entry_of,
+    run_of,
 )
 from tamiyo_service.store.schema import journal, runs
 from tamiyo_service.store.statements import is_present, is_report
@@ -162,7 +161,7 @@ def _named(connection: Connection, wanted: DecisionFilter, rows: Sequence[Row[An
     names = _names(connection, sorted({row.run_pk for row in rows}))
     width = 2 if wanted.run_pk is None else 1
     return [
-        DecisionRow(tuple(row[:width]), names[row.run_pk], _entry(row[width:]))
+        DecisionRow(tuple(row[:width]), names[row.run_pk], entry_of(row[width:]))
         for row in rows
         if row.run_pk in names
     ]
@@ -175,13 +174,7 @@ def list_runs(connection: Connection, wanted: RunFilter, limit: int) -> Found[Ru
     checks = way.unanswered(run_checks(wanted))
     rows = _Rows((*way.order, *runs.columns), list(checks.values()), [is_present()])
     found = _page(connection, walk, way, rows, limit)
-    return Found([run_row(row[1:]) for row in found.rows], found.resume)
-
-
-def run_row(row: Sequence[Any]) -> RunRow:
-    """A row of the table `runs`."""
-    run = RunRow._make(row)
-    return run._replace(status=RunStatus(run.status))
+    return Found([run_of(row[1:]) for row in found.rows], found.resume)
 
 
 def _best(connection: Connection, walk: Walk, ways: Sequence[Way]) -> Way:
@@ -219,8 +212,3 @@ def _names(connection: Connection, run_pks: Sequence[int]) -> dict[int, str]:
         return {}
     named = select(runs.c.run_pk, runs.c.run_id).where(runs.c.run_pk.in_(run_pks), is_present())
     return {row.run_pk: row.run_id for row in connection.execute(named)}
-
-
-def _entry(row: Sequence[Any]) -> Entry:
-    entry = Entry._make(row)
-    return entry._replace(kind=InputKind(entry.kind))

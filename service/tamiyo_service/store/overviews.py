@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from tamiyo_service.store import statements
-from tamiyo_service.store.rows import Entry, InputKind, Overview
+from tamiyo_service.store.rows import Overview, entry_of
 
 _WAIT: Final = "WAIT"
 
@@ -18,7 +18,7 @@ def overviews(connection: Connection, run_pks: Sequence[int]) -> dict[int, Overv
 
     Nobody counts the many WAITs: the inputs of a run are numbered, so they are what the others leave.
     """
-    lasts = {row.run_pk: _entry(row) for row in connection.execute(statements.last_entries(run_pks))}
+    lasts = {row.run_pk: entry_of(row) for row in connection.execute(statements.last_entries(run_pks))}
     reported = dict(map(tuple, connection.execute(statements.last_report_moments(run_pks))))
     others = dict(map(tuple, connection.execute(statements.other_counts(run_pks))))
     counts: dict[int, dict[str, int]] = {run_pk: {} for run_pk in run_pks}
@@ -32,8 +32,3 @@ def overviews(connection: Connection, run_pks: Sequence[int]) -> dict[int, Overv
         run_pk: Overview(lasts.get(run_pk), reported.get(run_pk), dict(sorted(counts[run_pk].items())))
         for run_pk in run_pks
     }
-
-
-def _entry(row: Sequence[object]) -> Entry:
-    entry = Entry._make(row)
-    return entry._replace(kind=InputKind(entry.kind))

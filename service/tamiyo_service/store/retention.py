@@ -26,7 +26,7 @@ from tamiyo_service.store.expired import (
     former_name,
     retired_name,
 )
-from tamiyo_service.store.rows import ClientDecisionRow, Entry, InputKind, OutcomeRow, RunRow
+from tamiyo_service.store.rows import ClientDecisionRow, Entry, InputKind, OutcomeRow, RunRow, run_of
 from tamiyo_service.store.schema import client_decisions, command_outcomes, journal, runs
 
 AT_ONCE_ROWS: Final = 500
@@ -68,7 +68,7 @@ def remove(connection: Connection, run_pk: int, at: int) -> bool:
     row = connection.execute(lock).first()
     if row is None:
         return False
-    run = _run(row)
+    run = run_of(row)
     rows = sum(_count_up_to(connection, table, run_pk, AT_ONCE_ROWS + 1) for table in _TABLES.values())
     if rows <= AT_ONCE_ROWS:
         connection.execute(delete(runs).where(runs.c.run_pk == run_pk))
@@ -192,18 +192,13 @@ def _last_input(run_pk: int, seq: int, last: Entry | None, at: int, to_archive: 
 
 def _found(*columns: Any) -> Expired:
     *run, seq, told, last_at, told_at = columns
-    return Expired(_run(run), seq, told, max(last_at, told_at))
+    return Expired(run_of(run), seq, told, max(last_at, told_at))
 
 
 def _retired(*columns: Any) -> Retired:
     *run, payload = columns
-    row = _run(run)
+    row = run_of(run)
     return Retired(row._replace(run_id=former_name(row.run_id)), json.loads(payload)["archive"])
-
-
-def _run(columns: Any) -> RunRow:
-    row = RunRow._make(columns)
-    return row._replace(status=RunStatus(row.status))
 
 
 def _order(table: Table) -> Any:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from tamiyo_leyline import RunStatus
 
@@ -88,6 +89,18 @@ class Entry(NamedTuple):
     """The exact reply to a report."""
     state: str
     """Snapshot of the run's state after it, as JSON."""
+
+
+def run_of(row: Sequence[Any]) -> RunRow:
+    """A run as a database gives it."""
+    run = RunRow._make(row)
+    return run._replace(status=RunStatus(run.status))
+
+
+def entry_of(row: Sequence[Any]) -> Entry:
+    """An entry as a database gives it."""
+    entry = Entry._make(row)
+    return entry._replace(kind=InputKind(entry.kind))
 
 
 class OutcomeRow(NamedTuple):

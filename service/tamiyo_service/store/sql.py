@@ -40,7 +40,6 @@ from tamiyo_service.store.rows import (
     DecisionRow,
     Entry,
     Found,
-    InputKind,
     NewRun,
     OutcomeRow,
     Overview,
@@ -48,7 +47,9 @@ from tamiyo_service.store.rows import (
     RunFilter,
     RunRow,
     Write,
+    entry_of,
     rewind_of,
+    run_of,
 )
 from tamiyo_service.store.schema import client_decisions, run_labels, runs
 from tamiyo_service.store.transactions import Job, Task, Transactions
@@ -65,9 +66,9 @@ class SqlStore:
 
     Args:
         url: an SQLAlchemy URL.
-        write_limit: writes that may wait for the disk.
+        write_limit: rows that may wait for the disk.
         patience: seconds that reads and writes wait for other processes, and for a server that is away.
-        swift_writes: whether the event loop may write what takes a quick disk less than a millisecond.
+        swift_writes: whether the event loop may write small groups while the disk is quick.
 
     Raises:
         DatabaseUrlError: if the URL cannot be used.
@@ -124,7 +125,7 @@ class SqlStore:
 
     async def run(self, run_id: str) -> RunRow | None:
         row = await self._first(statements.run_named(run_id))
-        return None if row is None else _run(row)
+        return None if row is None else run_of(row)
 
     async def load(self, run_id: str) -> tuple[RunRow, Entry | None] | None:
         def read(connection: Connection) -> tuple[RunRow, Entry | None] | None:
@@ -132,7 +133,7 @@ class SqlStore:
             if row is None:
                 return None
             last = connection.execute(statements.last_entry(row.run_pk)).first()
-            return _run(row), _optional_entry(last)
+            return run_of(row), _optional_entry(last)
 
         return await self._read(read)
 
@@ -263,7 +264,7 @@ def _create(database: Database, connection: Connection, run: NewRun) -> tuple[Ru
         rows = [{"run_pk": run_pk, "key": key, "value": value} for key, value in labels]
         connection.execute(insert(run_labels), rows)
     row = connection.execute(statements.run_named(run.run_id)).one()
-    return _run(row), run_pk is not None
+    return run_of(row), run_pk is not None
 
 
 def _record(database: Database, connection: Connection, rows: Sequence[ClientDecisionRow]) -> int:
@@ -290,14 +291,5 @@ def _translate_read(error: Exception) -> TamiyoError:
     return StoreUnavailableError(f"the database does not answer: {error}")
 
 
-def _run(row: Row[Any]) -> RunRow:
-    return RunRow._make(row)._replace(status=RunStatus(row.status))
-
-
 def _optional_entry(row: Row[Any] | None) -> Entry | None:
-    return None if row is None else _entry(row)
-
-
-def _entry(row: Sequence[Any]) -> Entry:
-    entry = Entry._make(row)
-    return entry._replace(kind=InputKind(entry.kind))
+    return None if row is None else entry_of(row)
