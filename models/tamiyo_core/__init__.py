@@ -4,14 +4,23 @@ No input or output, no clock, no randomness: time, ids and random numbers come i
 """
 
 from tamiyo_core.answer import to_command
-from tamiyo_core.engine import Engine, Step
+from tamiyo_core.engine import Engine, Observation, Step
 from tamiyo_core.explain import explain_features, explain_slots
 from tamiyo_core.heuristic import HeuristicPolicy, HeuristicState
 from tamiyo_core.identity import CommandRef, command_id, decision_id, parse_command_id, uniform_draw
 from tamiyo_core.ledger import CommandLedger, LedgerStep
 from tamiyo_core.ledger_page import Transition
 from tamiyo_core.legality import IllegalDecisionError, germination_open, mask_of
-from tamiyo_core.policy import Comparison, Decision, DecisionContext, Policy
+from tamiyo_core.policy import (
+    Advice,
+    AskingPolicy,
+    Comparison,
+    Decision,
+    DecisionContext,
+    Policy,
+    Question,
+    RowAdvice,
+)
 from tamiyo_core.registry import (
     BUILT_IN,
     ENTRY_POINT_GROUP,
@@ -28,6 +37,8 @@ __all__ = [
     "BUILT_IN",
     "ENTRY_POINT_GROUP",
     "RULES_VERSION",
+    "Advice",
+    "AskingPolicy",
     "BrokenPolicyError",
     "CommandLedger",
     "CommandRef",
@@ -39,7 +50,10 @@ __all__ = [
     "HeuristicState",
     "IllegalDecisionError",
     "LedgerStep",
+    "Observation",
     "Policy",
+    "Question",
+    "RowAdvice",
     "RunState",
     "SignalTracker",
     "SnapshotError",

@@ -21,11 +21,17 @@ from tamiyo_leyline import (
 
 from tamiyo_core.answer import commands_for, held, observed_only, told
 from tamiyo_core.changes import NO_CHANGES, SeedChanges, compare_seeds, illegal_moves, ordered_seeds
-from tamiyo_core.events import command_events, gradient_events, seed_events, training_events
+from tamiyo_core.events import (
+    command_events,
+    fallback_events,
+    gradient_events,
+    seed_events,
+    training_events,
+)
 from tamiyo_core.ledger import CommandLedger, LedgerStep
 from tamiyo_core.ledger_page import Transition
 from tamiyo_core.legality import require_legal
-from tamiyo_core.policy import Decision, DecisionContext, Policy
+from tamiyo_core.policy import Advice, AskingPolicy, Decision, DecisionContext, Policy, Question
 from tamiyo_core.rules import QUEUED_OUTCOMES
 from tamiyo_core.state import (
     SNAPSHOT_FORMAT,
@@ -41,6 +47,23 @@ from tamiyo_core.state import (
 from tamiyo_core.tracker import SignalTracker, looks_like_fractions
 
 _NOBODY: Final[frozenset[str]] = frozenset()
+
+
+class Observation(NamedTuple):
+    """A report taken in: everything there is to decide from."""
+
+    state: RunState
+    """After the report before."""
+    report: EpochReport
+    seeds: Sequence[SeedStateReport]
+    """As reported, by slot_id."""
+    changes: SeedChanges
+    ledger: LedgerStep
+    tracker: TrackerState
+    signals: TrainingSignals
+    context: DecisionContext
+    questions: tuple[Question, ...]
+    """For the network of the run's policy; none: it can decide right away."""
 
 
 class Step(NamedTuple):
@@ -83,11 +106,13 @@ class Engine:
         self._layout = config.topology.layout
         self._percent = config.accuracy_unit is AccuracyUnit.PERCENT
         self._plateau_alarm = config.heuristic.plateau_epochs_to_germinate
+        self._asks = policy if isinstance(policy, AskingPolicy) else None
 
     @property
     def needs_draw(self) -> bool:
         """Whether a decision may depend on the random number of the report."""
-        return self.config.heuristic.blueprint_exploration > 0.0
+        samples = self._asks is not None and self._asks.samples
+        return samples or self.config.heuristic.blueprint_exploration > 0.0
 
     def initial(self) -> RunState:
         """The state before any report."""
@@ -103,6 +128,7 @@ class Engine:
         hold: str | None = None,
         draw: float = 1.0,
         backfill: bool = False,
+        advice: Advice | None = None,
     ) -> Step:
         """Take one report in and decide.
 
@@ -115,9 +141,26 @@ class Engine:
             draw: uniform in [0, 1), for policies that explore.
             backfill: a late report: everybody observes it, but it is answered with WAIT whatever the policy
                 decides.
+            advice: of a network, for a policy that asks one.
 
         Raises:
             IllegalDecisionError: if the policy breaks its contract.
+        """
+        observation = self.observe(state, report, held=hold is not None, draw=draw)
+        return self.conclude(
+            observation, decision_id=decision_id, now=now, hold=hold, backfill=backfill, advice=advice
+        )
+
+    def observe(
+        self, state: RunState, report: EpochReport, *, held: bool = False, draw: float = 1.0
+    ) -> Observation:
+        """The first half of a step: take the report in, and see what is to be asked.
+
+        Args:
+            state: after the report before; it is left as it is.
+            report: accuracies in percent, its epoch greater than the last one's.
+            held: whether an operator holds the run.
+            draw: uniform in [0, 1), for policies that explore.
         """
         seeds = ordered_seeds(report)
         changes = compare_seeds(state.tracker.seeds, seeds)
@@ -125,7 +168,36 @@ class Engine:
             state.ledger, report.epoch, seeds, changes, _outcomes(state.queued, report)
         )
         tracker, signals = self.tracker.observe(state.tracker, report, changes)
-        context = self._context(ledger.state, report.epoch, held=hold is not None, draw=draw)
+        context = self._context(ledger.state, report.epoch, held=held, draw=draw)
+        questions = self._asks.questions(state.policy, signals, context) if self._asks is not None else ()
+        return Observation(state, report, seeds, changes, ledger, tracker, signals, context, questions)
+
+    def conclude(
+        self,
+        observation: Observation,
+        *,
+        decision_id: str,
+        now: datetime,
+        hold: str | None = None,
+        backfill: bool = False,
+        advice: Advice | None = None,
+    ) -> Step:
+        """The second half of a step: decide, and answer.
+
+        Args:
+            observation: from `observe`.
+            decision_id: id of the decision to make; commands are numbered after it.
+            now: when it is made, UTC.
+            hold: the reason of an operator's hold: only WAIT.
+            backfill: a late report, answered with WAIT.
+            advice: to the questions of the observation.
+
+        Raises:
+            IllegalDecisionError: if the policy breaks its contract.
+        """
+        state, report, seeds, changes, ledger, tracker, signals, context, _ = observation
+        if advice is not None:
+            context = context._replace(advice=advice)
         policy_state, decisions = self.policy.decide(state.policy, signals, context)
         if backfill:
             decisions = (observed_only(context),)
@@ -142,7 +214,7 @@ class Engine:
             context,
             decisions,
             commands,
-            self._events(state.tracker, seeds, signals, changes, ledger, commands),
+            self._events(observation, decisions, commands),
             ledger.transitions,
             (*ledger.warnings, *self._warnings(tracker, changes)),
         )
@@ -198,13 +270,12 @@ class Engine:
 
     def _events(
         self,
-        before: TrackerState,
-        seeds: Sequence[SeedStateReport],
-        signals: TrainingSignals,
-        changes: SeedChanges,
-        ledger: LedgerStep,
+        observation: Observation,
+        decisions: Sequence[Decision],
         commands: Sequence[AdaptationCommand],
     ) -> tuple[TelemetryEvent, ...]:
+        state, _, seeds, changes, ledger, _, signals, _, _ = observation
+        before = state.tracker
         epoch = signals.metrics.epoch
         events = training_events(
             before, signals.metrics, plateau_alarm=self._plateau_alarm, surgery=changes.surgery
@@ -214,6 +285,7 @@ class Engine:
         if seeds:
             events += gradient_events(epoch, before, seeds)
         events += command_events(epoch, ledger.transitions, commands)
+        events += fallback_events(epoch, decisions)
         return tuple(events)
 
     def _warnings(self, tracker: TrackerState, changes: SeedChanges) -> tuple[str, ...]:

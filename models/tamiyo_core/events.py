@@ -17,6 +17,7 @@ from tamiyo_leyline import (
 
 from tamiyo_core.changes import SeedChanges, SeedMove
 from tamiyo_core.ledger_page import Transition
+from tamiyo_core.policy import Decision
 from tamiyo_core.rules import DEGRADATION_POINTS
 from tamiyo_core.state import SeedTrack, TrackerState
 
@@ -91,6 +92,12 @@ def command_events(
         if command.command_type is not CommandType.REQUEST_STATE:
             events.append(_of_command(epoch, command))
     return events
+
+
+def fallback_events(epoch: int, decisions: Iterable[Decision]) -> list[TelemetryEvent]:
+    """That another policy decided than the one the run asked for: once, however many decisions it made."""
+    reasons = dict.fromkeys(decision.fallback for decision in decisions if decision.fallback is not None)
+    return [_event(TelemetryEventType.POLICY_FALLBACK, epoch, reason) for reason in reasons]
 
 
 def _known_leaks(before: TrackerState, seed_id: str) -> int:

@@ -85,6 +85,11 @@ class HeuristicPolicy:
         germination = self._germination_rules.decide(GerminationScene(signals, context, len(live), culls))
         return after, (*seeds, germination)
 
+    def observe(self, state: HeuristicState, signals: TrainingSignals) -> HeuristicState:
+        """The state after a report that another policy decides about."""
+        live = [seed for seed in signals.seeds if seed.is_live]
+        return self._count_unhealthy(state, live) if live else _ALL_HEALTHY
+
     def _count_unhealthy(self, state: HeuristicState, live: list[SeedSignals]) -> HeuristicState:
         unhealthy = [seed.seed_id for seed in live if self._seed_rules.is_unhealthy(seed)]
         if not unhealthy:

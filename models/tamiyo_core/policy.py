@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from tamiyo_leyline import (
     Action,
@@ -37,10 +37,12 @@ class Decision(NamedTuple):
     risk_level: RiskLevel | None = None
     """Where it differs from the usual risk of the action."""
     probabilities: tuple[float, ...] | None = None
-    """One for each action of the layout; None: no chance was involved."""
+    """One for each action of the layout; None: no chance was involved, no network asked."""
     value: float | None = None
     entropy: float | None = None
     uncertainty: float | None = None
+    fallback: str | None = None
+    """Why another policy decided than the one the run asked for; None: that one did."""
 
     @property
     def kind(self) -> ActionKind:
@@ -51,6 +53,29 @@ class Decision(NamedTuple):
     def blueprint_id(self) -> str | None:
         """The blueprint a GERMINATE is to build."""
         return self.action.blueprint_id
+
+
+class Question(NamedTuple):
+    """What a network is asked: one slot to decide about. One row of its input."""
+
+    features: tuple[float, ...]
+    """Finite, in the order of the network's observation schema."""
+    mask: tuple[bool, ...]
+    """Which actions are legal, at least two: where there is no choice nobody is asked."""
+
+
+class RowAdvice(NamedTuple):
+    """What a network said to one question. Numbers are rounded to six decimals, as they are stored."""
+
+    log_probs: tuple[float | None, ...]
+    """Natural logarithm of each action's probability; None: not legal."""
+    value: float
+    uncertainty: float
+    """Disagreement of the network's ensemble, which no entropy shows."""
+
+
+Advice = tuple[RowAdvice, ...] | str
+"""A network's words to all questions of one report, in their order; or the reason why there are none."""
 
 
 class DecisionContext(NamedTuple):
@@ -74,6 +99,8 @@ class DecisionContext(NamedTuple):
     """Whether an operator holds the run."""
     draw: float
     """A number in [0, 1) for every random choice of this report; 1.0: make none."""
+    advice: Advice | None = None
+    """For a policy that asks a network; None: it had no question."""
 
 
 class Policy(Protocol):
@@ -118,4 +145,30 @@ class Policy(Protocol):
 
         Raises:
             SnapshotError: if the data is not a snapshot.
+        """
+
+
+@runtime_checkable
+class AskingPolicy(Policy, Protocol):
+    """A policy that decides with the help of a network.
+
+    The network runs elsewhere, for many runs at once. What it says is an input of the report like any other:
+    it comes with the context, is stored with the decision, and the same advice gives the same answer.
+    """
+
+    @property
+    def sha256(self) -> str:
+        """Of the artifact that holds the network: who answers the questions."""
+
+    @property
+    def samples(self) -> bool:
+        """Whether an answer may depend on the random number of the report."""
+
+    def questions(
+        self, state: Any, signals: TrainingSignals, context: DecisionContext
+    ) -> tuple[Question, ...]:
+        """What the network is asked before `decide`, which then finds the advice in its context.
+
+        Returns:
+            One question for each decision where more than one action is legal, in the order of the decisions.
         """
