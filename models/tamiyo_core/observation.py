@@ -1,0 +1,369 @@
+"""What a policy network reads: one row of numbers for each slot to decide about, under a versioned schema.
+
+A schema's name, version and order of features are part of every trained network: nothing of a published
+schema changes, a change is a new version. Two are known:
+
+- ``tensor/1``: the 27 features of Leyline's TensorSchema.
+- ``garden/1``: these 27, then what deciding well needs besides: the run as a whole (`HOST_FEATURES`) and the
+  seed decided about (`SEED_FEATURES`), which is zero in the row about germination.
+
+Where the 27 features speak of a seed, a row speaks of the seed it is about (not of the one furthest along),
+and the row about germination of none. Every feature is a finite number, with 32 bits too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from tamiyo_leyline import FEATURE_NAMES, RunConfig, SeedSignals, SeedStage, TrainingSignals
+from tamiyo_leyline.enums import Objective
+from tamiyo_leyline.report import TELEMETRY_FEATURES
+from tamiyo_leyline.signals import FEATURE_LIMIT, MISSING_LOSS, VISIBLE_HISTORY, feature, padded
+
+from tamiyo_core.policy import DecisionContext
+
+Row = tuple[float, ...]
+_Parts = tuple[Row, Row]
+"""What stands before and what stands after the five seed columns of the 27 features."""
+
+BLUEPRINTS: Final = 8
+"""Positions of a topology that are told apart; a blueprint further down counts as the last of them."""
+_LIVE_STAGES: Final = tuple(stage for stage in SeedStage if stage.is_live)
+_SEED_COLUMNS: Final = slice(21, 26)
+
+HOST_FEATURES: Final = (
+    "epochs_seen",  # epoch / 100, at most 1
+    "epochs_left",  # share of max_epochs still to come, 0–1
+    "beyond_plan",  # 1 when the training runs longer than max_epochs: what is left is unknown
+    "val_loss_objective",  # 1 when the run improves its validation loss rather than its accuracy
+    "measured",  # 1 when this report measured the objective
+    "diverged",  # 1 when a loss of this report is not finite
+    "smoothed_accuracy_delta",  # moving average of the improvement, tens of points
+    "accuracy_gap",  # training − validation accuracy, hundreds of points; 0 where one is unknown
+    "loss_gap",  # validation − training loss, within ±10; 0 where one is unknown
+    "below_best",  # best − current validation accuracy, tens of points
+    "host_grad_norm",  # L2 norm of the host's gradients / 10, at most 1; 0 where not measured
+    "host_parameters",  # ln(1 + parameters) / 20; 0 where unknown
+    "host_examples",  # ln(1 + training examples) / 20; 0 where unknown
+    "host_normalised",  # 1 with, −1 without normalisation layers, 0 where unknown
+    "live_seeds",  # live seeds / 8, at most 1
+    "free_slots",  # free slots / 8, at most 1
+    "culled_before",  # 1 when a cull ever took effect
+    "epochs_since_cull",  # since the last one, / 50, at most 1; 0 where there was none
+    "cull_pending",  # 1 when a cull is issued and unanswered
+    "germination_pending",  # 1 when a germination is issued, and not yet to be seen
+    *(f"fossils_{position}" for position in range(BLUEPRINTS)),  # of each blueprint, / 4, at most 1
+    *(f"penalty_{position}" for position in range(BLUEPRINTS)),  # of each blueprint, / 4, at most 1
+    *(f"next_{position}" for position in range(BLUEPRINTS)),  # 1 for the rotation's next blueprint
+)
+"""What ``garden/1`` says of the run besides the 27 features. Blueprints go by position in the topology."""
+
+SEED_FEATURES: Final = (
+    *(f"telemetry_{name}" for name in TELEMETRY_FEATURES),  # Leyline's ten, see `telemetry_features`
+    "stage_improvement",  # since the stage began, tens of points, within ±5, as all improvements here
+    "stage_improvement_measured",
+    "total_improvement",  # since germination
+    "total_improvement_measured",
+    "attributed_improvement",  # the part owed to the seed
+    "attributed_improvement_measured",
+    "counterfactual",  # attributed improvement where it is a measured difference to alpha 0, else 0
+    "counterfactual_measured",
+    "expected_drift",  # what the host would have gained without it
+    "below_stage_best",  # best of the stage − now
+    "epochs_since_best",  # / 50, at most 1
+    "settled",  # 1 when alpha has reached 0.95
+    "epochs_since_settled",  # / 50, at most 1
+    "telemetry_measured",  # 1 when the report told of its gradients
+    *(f"stage_{stage.name.lower()}" for stage in _LIVE_STAGES),  # 1 for its stage
+    *(f"blueprint_{position}" for position in range(BLUEPRINTS)),  # 1 for its blueprint
+)
+"""What ``garden/1`` says of the seed of the row; all zero in the row about germination."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObservationSchema:
+    """How the signals of a report become rows of numbers; immutable, safe to share.
+
+    Attributes:
+        name: of the family of schemas.
+        version: raised when a feature changes its place or meaning.
+        feature_names: unique, in the order of a row.
+        host: the parts of a row that are the same for all rows of a report.
+        seed: the part of a row that is about its seed; None: the schema has only the 27 features.
+    """
+
+    name: str
+    version: int
+    feature_names: tuple[str, ...]
+    host: Callable[[TrainingSignals, DecisionContext, RunConfig], _Parts]
+    seed: Callable[[SeedSignals, TrainingSignals, DecisionContext, RunConfig], Row] | None = None
+
+    @property
+    def key(self) -> str:
+        """``name/version``, as manifests write it."""
+        return f"{self.name}/{self.version}"
+
+    def extract(
+        self,
+        signals: TrainingSignals,
+        seed: SeedSignals | None,
+        context: DecisionContext,
+        config: RunConfig,
+    ) -> Row:
+        """One row.
+
+        Args:
+            signals: of the report.
+            seed: a seed of the signals; None: the row about germination.
+            context: the ledger's view at that report.
+            config: of the run.
+
+        Returns:
+            A finite float for each of `feature_names`.
+        """
+        return self._row(self.host(signals, context, config), signals, seed, context, config)
+
+    def rows(
+        self,
+        signals: TrainingSignals,
+        seeds: Sequence[SeedSignals | None],
+        context: DecisionContext,
+        config: RunConfig,
+    ) -> tuple[Row, ...]:
+        """The rows of several seeds of one report, as `extract` gives them; what they share is made once."""
+        host = self.host(signals, context, config)
+        return tuple(self._row(host, signals, seed, context, config) for seed in seeds)
+
+    def _row(
+        self,
+        host: _Parts,
+        signals: TrainingSignals,
+        seed: SeedSignals | None,
+        context: DecisionContext,
+        config: RunConfig,
+    ) -> Row:
+        before, after = host
+        if seed is None:
+            missing = len(self.feature_names) - len(before) - len(after) - len(_NO_SEED)
+            row = before + _NO_SEED + after + _ZEROS[:missing]
+        else:
+            about = () if self.seed is None else self.seed(seed, signals, context, config)
+            row = before + _seed_columns(seed) + after + about
+        # One vectorised look says that nothing is NaN, infinite or too large for 32 bits.
+        return row if math.hypot(*row) <= FEATURE_LIMIT else tuple(map(feature, row))
+
+
+_NO_SEED: Final = (0.0,) * (_SEED_COLUMNS.stop - _SEED_COLUMNS.start)
+_ZEROS: Final = (0.0,) * len(SEED_FEATURES)
+_NO_BLUEPRINT: Final = (0.0,) * BLUEPRINTS
+_ONE_HOTS: Final = tuple(tuple(float(p == q) for q in range(BLUEPRINTS)) for p in range(BLUEPRINTS))
+_STAGES: Final = tuple(tuple(float(stage is live) for live in _LIVE_STAGES) for stage in SeedStage)
+
+
+def _tensor_host(signals: TrainingSignals, context: DecisionContext, config: RunConfig) -> _Parts:
+    """The 27 features without their seed columns, as `TrainingSignals.to_fast` gives them."""
+    m = signals.metrics
+    loss, accuracy = signals.loss_history, signals.accuracy_history
+    best_loss = m.best_val_loss
+    values = (
+        float(m.epoch),
+        float(m.global_step),
+        MISSING_LOSS if m.train_loss is None else m.train_loss,
+        MISSING_LOSS if m.val_loss is None else m.val_loss,
+        m.loss_delta,
+        m.train_accuracy or 0.0,
+        m.val_accuracy or 0.0,
+        m.accuracy_delta,
+        float(m.plateau_epochs),
+        m.best_val_accuracy or 0.0,
+        MISSING_LOSS if best_loss is None or best_loss > MISSING_LOSS else best_loss,
+        *padded(loss[-VISIBLE_HISTORY:]),
+        *padded(accuracy[-VISIBLE_HISTORY:]),
+    )
+    if not math.hypot(*values) <= FEATURE_LIMIT:
+        values = tuple(signals.to_fast())[: _SEED_COLUMNS.start]
+    return values, (float(signals.available_slots),)
+
+
+def _seed_columns(seed: SeedSignals) -> Row:
+    return (
+        1.0,
+        float(seed.stage),
+        float(seed.epochs_in_stage),
+        seed.alpha,
+        seed.improvement_since_stage_start or 0.0,
+    )
+
+
+def _garden_host(signals: TrainingSignals, context: DecisionContext, config: RunConfig) -> _Parts:
+    before, after = _tensor_host(signals, context, config)
+    live, fossils = _counted(signals.seeds, context.layout.blueprints)
+    return before, (
+        *after,
+        *_progress(signals, config),
+        *_host_description(config),
+        min(live, 8) / 8.0,
+        min(signals.available_slots, 8) / 8.0,
+        *_culls(context),
+        *fossils,
+        *_penalties(context),
+        *_one_hot(_next_blueprint(context, config), context.layout.blueprints),
+    )
+
+
+def _progress(signals: TrainingSignals, config: RunConfig) -> Row:
+    m = signals.metrics
+    epoch, planned = m.epoch, config.max_epochs
+    trained, validated, best = m.train_accuracy, m.val_accuracy, m.best_val_accuracy
+    train_loss, val_loss = m.train_loss, m.val_loss
+    return (
+        min(epoch, 100) / 100.0,
+        1.0 - epoch / planned if epoch < planned else 0.0,
+        float(epoch > planned),
+        float(config.objective is Objective.VAL_LOSS),
+        float(m.measured),
+        float(m.diverged),
+        _points(m.smoothed_accuracy_delta),
+        0.0 if trained is None or validated is None else _points(trained - validated, 100.0),
+        0.0 if train_loss is None or val_loss is None else _points(val_loss - train_loss, 1.0, 10.0),
+        0.0 if best is None or validated is None else _points(best - validated),
+        _points(m.grad_norm_host or 0.0, 10.0, 1.0),
+    )
+
+
+def _host_description(config: RunConfig) -> Row:
+    host = config.host
+    parameters, examples, normalised = host.parameters, host.train_examples, host.normalised
+    return (
+        0.0 if parameters is None else math.log1p(parameters) / 20.0,
+        0.0 if examples is None else math.log1p(examples) / 20.0,
+        0.0 if normalised is None else 1.0 if normalised else -1.0,
+    )
+
+
+def _culls(context: DecisionContext) -> Row:
+    elapsed = context.epochs_since_cull
+    return (
+        float(elapsed is not None),
+        0.0 if elapsed is None else min(elapsed, 50) / 50.0,
+        float(context.cull_pending),
+        float(context.germination_pending),
+    )
+
+
+def _counted(seeds: Sequence[SeedSignals], blueprints: tuple[str, ...]) -> tuple[int, Row]:
+    """Live seeds, and fossils of each blueprint as features."""
+    if not seeds:
+        return 0, _NO_BLUEPRINT
+    live, fossils = 0, None
+    for seed in seeds:
+        if seed.is_live:
+            live += 1
+        elif seed.stage is SeedStage.FOSSILIZED and seed.blueprint_id in blueprints:
+            fossils = [0] * BLUEPRINTS if fossils is None else fossils
+            fossils[_position(seed.blueprint_id, blueprints)] += 1
+    if fossils is None:
+        return live, _NO_BLUEPRINT
+    return live, tuple(min(count, 4) / 4.0 for count in fossils)
+
+
+def _penalties(context: DecisionContext) -> Row:
+    if not context.penalties:
+        return _NO_BLUEPRINT
+    blueprints = context.layout.blueprints
+    known = [0.0] * BLUEPRINTS
+    for name, penalty in context.penalties.items():
+        if name in blueprints:
+            position = _position(name, blueprints)
+            known[position] = max(known[position], min(penalty, 4.0) / 4.0)
+    return tuple(known)
+
+
+def _next_blueprint(context: DecisionContext, config: RunConfig) -> str:
+    rotation = config.rotation
+    return rotation[context.cursor % len(rotation)]
+
+
+def _garden_seed(
+    seed: SeedSignals, signals: TrainingSignals, context: DecisionContext, config: RunConfig
+) -> Row:
+    stage, total, attributed = seed.improvement_since_stage_start, seed.total_improvement, _owed(seed)
+    best, settled = seed.best_stage_improvement, seed.epochs_since_settled
+    compared = _is_counterfactual(seed)
+    return (
+        *_telemetry(seed, signals, config),
+        0.0 if stage is None else _points(stage),
+        float(stage is not None),
+        0.0 if total is None else _points(total),
+        float(total is not None),
+        attributed,
+        float(seed.attributed_improvement is not None),
+        attributed if compared else 0.0,
+        float(compared),
+        _points(seed.expected_drift),
+        0.0 if best is None or stage is None else _points(best - stage),
+        min(seed.epochs_since_best, 50) / 50.0,
+        float(settled is not None),
+        0.0 if settled is None else min(settled, 50) / 50.0,
+        float(seed.gradient_health is not None),
+        *_STAGES[seed.stage],
+        *_one_hot(seed.blueprint_id, context.layout.blueprints),
+    )
+
+
+def _telemetry(seed: SeedSignals, signals: TrainingSignals, config: RunConfig) -> Row:
+    """The ten features of `tamiyo_leyline.telemetry_features`, from signals instead of a report."""
+    history, health = seed.accuracy_history, seed.gradient_health
+    accuracy = history[-1] if history else 0.0
+    delta = accuracy - history[-2] if len(history) > 1 else 0.0
+    return (
+        _points(seed.gradient_norm or 0.0, 10.0, 1.0),
+        1.0 if health is None else health,
+        float(seed.has_vanishing),
+        float(seed.has_exploding),
+        min(seed.epochs_in_stage, 50) / 50.0,
+        max(0.0, _points(accuracy, 100.0, 1.0)),
+        _points(delta, 10.0, 1.0),
+        max(0.0, min(1.0, (seed.stage - 1) / 6.0)),
+        max(0.0, _points(seed.alpha, 1.0, 1.0)),
+        min(signals.metrics.epoch / config.max_epochs, 1.0),
+    )
+
+
+def _owed(seed: SeedSignals) -> float:
+    attributed = seed.attributed_improvement
+    return 0.0 if attributed is None else _points(attributed)
+
+
+def _is_counterfactual(seed: SeedSignals) -> bool:
+    """Whether the attributed improvement is a measured difference, not the total less the expected drift."""
+    attributed, total = seed.attributed_improvement, seed.total_improvement
+    return attributed is not None and (total is None or attributed != total - seed.expected_drift)
+
+
+def _points(value: float, scale: float = 10.0, limit: float = 5.0) -> float:
+    """`value` / `scale` within ± `limit`; NaN stays NaN, for the row's last look to find."""
+    scaled = value / scale
+    return -limit if scaled < -limit else limit if scaled > limit else scaled
+
+
+def _position(name: str, blueprints: tuple[str, ...]) -> int:
+    return min(blueprints.index(name), BLUEPRINTS - 1)
+
+
+def _one_hot(name: str, blueprints: tuple[str, ...]) -> Row:
+    return _ONE_HOTS[_position(name, blueprints)] if name in blueprints else _NO_BLUEPRINT
+
+
+TENSOR: Final = ObservationSchema("tensor", 1, FEATURE_NAMES, _tensor_host)
+"""The 27 features."""
+GARDEN: Final = ObservationSchema(
+    "garden", 1, (*FEATURE_NAMES, *HOST_FEATURES, *SEED_FEATURES), _garden_host, _garden_seed
+)
+"""The 27 features and what deciding well needs besides."""
+OBSERVATIONS: Final = MappingProxyType({schema.key: schema for schema in (TENSOR, GARDEN)})
+"""Every schema, by ``name/version``."""
