@@ -195,7 +195,7 @@ class Engine:
         Raises:
             IllegalDecisionError: if the policy breaks its contract.
         """
-        state, report, seeds, changes, ledger, tracker, signals, context, _ = observation
+        state, report, _, changes, ledger, tracker, signals, context, _ = observation
         if advice is not None:
             context = context._replace(advice=advice)
         policy_state, decisions = self.policy.decide(state.policy, signals, context)
