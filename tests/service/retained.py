@@ -84,6 +84,7 @@ def _entry(run: RunRow, seq: int, at: int) -> Entry:
         payload=f'{{"epoch": {seq}}}',
         reply=f'{{"epoch": {seq}}}',
         state=f'["state", {seq}]',
+        advice="[[[-0.1, null, -2.5], 0.25, 0.0]]" if seq == 2 else None,
     )
 
 

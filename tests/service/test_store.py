@@ -101,11 +101,11 @@ async def test_runs_created_at_the_same_time_are_one(store: Store) -> None:
     assert sum(created for _, created in results) == 1
 
 
-async def test_an_entry_comes_back_as_it_went_in(store: Store) -> None:
+@pytest.mark.parametrize("advice", [None, "[[[-0.105361,null,-2.302585],0.25,0.03]]", '"tóo late"'])
+async def test_an_entry_comes_back_as_it_went_in(store: Store, advice: str | None) -> None:
     run = await create(store)
-    written = entry(
-        run, 1, 5, attempt=0, hold="held", warnings='["w"]', events="[]", backfill=True, risk=4, action="CULL"
-    )
+    values = {"hold": "held", "warnings": '["w"]', "events": "[]", "backfill": True, "action": "CULL"}
+    written = entry(run, 1, 5, attempt=0, risk=4, advice=advice, **values)
     await append(store, written)
     assert await last_entry(store) == written
     assert await store.report(DecisionKey(run.run_pk, 0, 5)) == written

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 from tamiyo_leyline import __version__
 
-FORMAT: Final = "1"
+FORMAT: Final = "2"
 _TYPES: Final[Mapping[str, Any]] = {
     "int": pa.int64(),
     "text": pa.string(),
@@ -62,6 +62,7 @@ JOURNAL: Final = _schema(
     payload="text",
     reply="text?",
     state="text",
+    advice="text?",
 )
 COMMAND_OUTCOMES: Final = _schema(
     "command_outcomes",

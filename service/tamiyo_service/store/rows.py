@@ -89,6 +89,9 @@ class Entry(NamedTuple):
     """The exact reply to a report."""
     state: str
     """Snapshot of the run's state after it, as JSON."""
+    advice: str | None = None
+    """What a network said about a report, as JSON: a list of one [log_probs, value, uncertainty] for each
+    question, or a string that tells why there is no advice. None: no network was asked."""
 
 
 def run_of(row: Sequence[Any]) -> RunRow:

@@ -83,6 +83,7 @@ journal: Final = Table(
     Column("payload", Text, nullable=False),
     Column("reply", Text),
     Column("state", Text, nullable=False),
+    Column("advice", Text),
     UniqueConstraint("run_pk", "seq", name="uq_journal_seq"),
     UniqueConstraint("run_pk", "epoch", "attempt", name="uq_journal_epoch"),
     sqlite_autoincrement=True,
@@ -132,3 +133,47 @@ client_decisions: Final = Table(
     UniqueConstraint("run_pk", "attempt", "epoch", name="uq_client_decisions_epoch"),
 )
 """What trainers did while the service was silent."""
+
+activations: Final = Table(
+    "activations",
+    metadata,
+    Column("id", KEY, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("topology", NAME, nullable=False),
+    Column("name", NAME, nullable=False),
+    Column("version", NAME, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("previous", Text),
+    Column("reason", Text, nullable=False),
+    Index("ix_activations_topology", "topology", "id"),
+    sqlite_autoincrement=True,
+)
+"""Which model a topology's new runs use from when on; the last one of a topology counts."""
+
+shadow_decisions: Final = Table(
+    "shadow_decisions",
+    metadata,
+    Column("id", KEY, primary_key=True),
+    Column("run_pk", KEY, ForeignKey("runs.run_pk", ondelete="CASCADE"), nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("policy", NAME, nullable=False),
+    Column("version", NAME, nullable=False),
+    Column("attempt", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("agrees", Boolean, nullable=False),
+    Column("slots", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    UniqueConstraint("run_pk", "seq", "policy", "version", name="uq_shadow_decisions_decision"),
+)
+"""What other policies would have decided, by the report's number within its run."""
+
+shadow_shares: Final = Table(
+    "shadow_shares",
+    metadata,
+    Column("share", Integer, primary_key=True, autoincrement=False),
+    Column("position", BigInteger, nullable=False),
+    Column("holder", Text),
+    Column("held_until", BigInteger, nullable=False),
+)
+"""How far the shadow policies have come in the journal, one row for each share of the runs."""
