@@ -157,10 +157,12 @@ class ObservationSchema:
         return row if math.hypot(*row) <= FEATURE_LIMIT else tuple(map(feature, row))
 
 
+_VAL_LOSS: Final = Objective.VAL_LOSS
 _NO_SEED: Final = (0.0,) * (_SEED_COLUMNS.stop - _SEED_COLUMNS.start)
 _ZEROS: Final = (0.0,) * len(SEED_FEATURES)
 _NO_BLUEPRINT: Final = (0.0,) * BLUEPRINTS
 _ONE_HOTS: Final = tuple(tuple(float(p == q) for q in range(BLUEPRINTS)) for p in range(BLUEPRINTS))
+_STAGE_SHARES: Final = tuple(max(0.0, min(1.0, (stage - 1) / 6.0)) for stage in SeedStage)
 _STAGES: Final = tuple(tuple(float(stage is live) for live in _LIVE_STAGES) for stage in SeedStage)
 
 
@@ -201,37 +203,37 @@ def _seed_columns(seed: SeedSignals) -> Row:
 
 def _garden_host(signals: TrainingSignals, context: DecisionContext, config: RunConfig) -> _Parts:
     before, after = _tensor_host(signals, context, config)
-    live, fossils = _counted(signals.seeds, context.layout.blueprints)
+    blueprints, slots = context.layout.blueprints, signals.available_slots
+    live, fossils = _counted(signals.seeds, blueprints)
     return before, (
-        *after,
-        *_progress(signals, config),
-        *_host_description(config),
-        min(live, 8) / 8.0,
-        min(signals.available_slots, 8) / 8.0,
-        *_culls(context),
-        *fossils,
-        *_penalties(context),
-        *_one_hot(_next_blueprint(context, config), context.layout.blueprints),
+        after
+        + _progress(signals, config)
+        + _host_description(config)
+        + (live / 8.0 if live < 8 else 1.0, slots / 8.0 if slots < 8 else 1.0)
+        + _culls(context)
+        + fossils
+        + _penalties(context)
+        + _one_hot(_next_blueprint(context, config), blueprints)
     )
 
 
 def _progress(signals: TrainingSignals, config: RunConfig) -> Row:
     m = signals.metrics
-    epoch, planned = m.epoch, config.max_epochs
+    epoch, planned, norm = m.epoch, config.max_epochs, m.grad_norm_host
     trained, validated, best = m.train_accuracy, m.val_accuracy, m.best_val_accuracy
     train_loss, val_loss = m.train_loss, m.val_loss
     return (
-        min(epoch, 100) / 100.0,
+        epoch / 100.0 if epoch < 100 else 1.0,
         1.0 - epoch / planned if epoch < planned else 0.0,
-        float(epoch > planned),
-        float(config.objective is Objective.VAL_LOSS),
-        float(m.measured),
-        float(m.diverged),
+        1.0 if epoch > planned else 0.0,
+        1.0 if config.objective is _VAL_LOSS else 0.0,
+        1.0 if m.measured else 0.0,
+        1.0 if m.diverged else 0.0,
         _points(m.smoothed_accuracy_delta),
-        0.0 if trained is None or validated is None else _points(trained - validated, 100.0),
-        0.0 if train_loss is None or val_loss is None else _points(val_loss - train_loss, 1.0, 10.0),
+        0.0 if trained is None or validated is None else _points((trained - validated) / 10.0),
+        0.0 if train_loss is None or val_loss is None else _loss_gap(val_loss - train_loss),
         0.0 if best is None or validated is None else _points(best - validated),
-        _points(m.grad_norm_host or 0.0, 10.0, 1.0),
+        0.0 if norm is None else _share(norm / 10.0),
     )
 
 
@@ -247,12 +249,10 @@ def _host_description(config: RunConfig) -> Row:
 
 def _culls(context: DecisionContext) -> Row:
     elapsed = context.epochs_since_cull
-    return (
-        float(elapsed is not None),
-        0.0 if elapsed is None else min(elapsed, 50) / 50.0,
-        float(context.cull_pending),
-        float(context.germination_pending),
-    )
+    pending = (1.0 if context.cull_pending else 0.0, 1.0 if context.germination_pending else 0.0)
+    if elapsed is None:
+        return (0.0, 0.0, *pending)
+    return (1.0, elapsed / 50.0 if elapsed < 50 else 1.0, *pending)
 
 
 def _counted(seeds: Sequence[SeedSignals], blueprints: tuple[str, ...]) -> tuple[int, Row]:
@@ -291,64 +291,81 @@ def _next_blueprint(context: DecisionContext, config: RunConfig) -> str:
 def _garden_seed(
     seed: SeedSignals, signals: TrainingSignals, context: DecisionContext, config: RunConfig
 ) -> Row:
-    stage, total, attributed = seed.improvement_since_stage_start, seed.total_improvement, _owed(seed)
-    best, settled = seed.best_stage_improvement, seed.epochs_since_settled
-    compared = _is_counterfactual(seed)
+    stage, total, attributed = (
+        seed.improvement_since_stage_start,
+        seed.total_improvement,
+        seed.attributed_improvement,
+    )
+    best, since, settled = seed.best_stage_improvement, seed.epochs_since_best, seed.epochs_since_settled
+    drift = seed.expected_drift
+    owed = 0.0 if attributed is None else _points(attributed)
+    # Without a counterfactual the part owed to the seed is the total less the drift.
+    compared = attributed is not None and (total is None or attributed != total - drift)
     return (
-        *_telemetry(seed, signals, config),
-        0.0 if stage is None else _points(stage),
-        float(stage is not None),
-        0.0 if total is None else _points(total),
-        float(total is not None),
-        attributed,
-        float(seed.attributed_improvement is not None),
-        attributed if compared else 0.0,
-        float(compared),
-        _points(seed.expected_drift),
-        0.0 if best is None or stage is None else _points(best - stage),
-        min(seed.epochs_since_best, 50) / 50.0,
-        float(settled is not None),
-        0.0 if settled is None else min(settled, 50) / 50.0,
-        float(seed.gradient_health is not None),
-        *_STAGES[seed.stage],
-        *_one_hot(seed.blueprint_id, context.layout.blueprints),
+        _telemetry(seed, signals, config)
+        + (
+            0.0 if stage is None else _points(stage),
+            0.0 if stage is None else 1.0,
+            0.0 if total is None else _points(total),
+            0.0 if total is None else 1.0,
+            owed,
+            0.0 if attributed is None else 1.0,
+            owed if compared else 0.0,
+            1.0 if compared else 0.0,
+            _points(drift) if drift else 0.0,
+            0.0 if best is None or stage is None else _points(best - stage),
+            since / 50.0 if since < 50 else 1.0,
+            0.0 if settled is None else 1.0,
+            0.0 if settled is None else settled / 50.0 if settled < 50 else 1.0,
+            0.0 if seed.gradient_health is None else 1.0,
+        )
+        + _STAGES[seed.stage]
+        + _one_hot(seed.blueprint_id, context.layout.blueprints)
     )
 
 
 def _telemetry(seed: SeedSignals, signals: TrainingSignals, config: RunConfig) -> Row:
     """The ten features of `tamiyo_leyline.telemetry_features`, from signals instead of a report."""
-    history, health = seed.accuracy_history, seed.gradient_health
-    accuracy = history[-1] if history else 0.0
-    delta = accuracy - history[-2] if len(history) > 1 else 0.0
+    history, health, norm = seed.accuracy_history, seed.gradient_health, seed.gradient_norm
+    epoch, planned, epochs = signals.metrics.epoch, config.max_epochs, seed.epochs_in_stage
     return (
-        _points(seed.gradient_norm or 0.0, 10.0, 1.0),
-        1.0 if health is None else health,
-        float(seed.has_vanishing),
-        float(seed.has_exploding),
-        min(seed.epochs_in_stage, 50) / 50.0,
-        max(0.0, _points(accuracy, 100.0, 1.0)),
-        _points(delta, 10.0, 1.0),
-        max(0.0, min(1.0, (seed.stage - 1) / 6.0)),
-        max(0.0, _points(seed.alpha, 1.0, 1.0)),
-        min(signals.metrics.epoch / config.max_epochs, 1.0),
+        0.0 if norm is None else _share(norm / 10.0),
+        1.0 if health is None else _share(health),
+        1.0 if seed.has_vanishing else 0.0,
+        1.0 if seed.has_exploding else 0.0,
+        epochs / 50.0 if epochs < 50 else 1.0,
+        _share(history[-1] / 100.0) if history else 0.0,
+        _step((history[-1] - history[-2]) / 10.0) if len(history) > 1 else 0.0,
+        _STAGE_SHARES[seed.stage],
+        _share(seed.alpha),
+        epoch / planned if epoch < planned else 1.0,
     )
 
 
-def _owed(seed: SeedSignals) -> float:
-    attributed = seed.attributed_improvement
-    return 0.0 if attributed is None else _points(attributed)
+# Written out: a call more for each of a row's bounded features would double what a row costs. NaN stays NaN,
+# for the row's last look to find.
 
 
-def _is_counterfactual(seed: SeedSignals) -> bool:
-    """Whether the attributed improvement is a measured difference, not the total less the expected drift."""
-    attributed, total = seed.attributed_improvement, seed.total_improvement
-    return attributed is not None and (total is None or attributed != total - seed.expected_drift)
+def _points(value: float) -> float:
+    """Tens of points, within ±5."""
+    return value / 10.0 if -50.0 <= value <= 50.0 else _clipped(value, 5.0)
 
 
-def _points(value: float, scale: float = 10.0, limit: float = 5.0) -> float:
-    """`value` / `scale` within ± `limit`; NaN stays NaN, for the row's last look to find."""
-    scaled = value / scale
-    return -limit if scaled < -limit else limit if scaled > limit else scaled
+def _loss_gap(value: float) -> float:
+    return value if -10.0 <= value <= 10.0 else _clipped(value, 10.0)
+
+
+def _step(value: float) -> float:
+    return value if -1.0 <= value <= 1.0 else _clipped(value, 1.0)
+
+
+def _share(value: float) -> float:
+    return value if 0.0 <= value <= 1.0 else max(0.0, _clipped(value, 1.0))
+
+
+def _clipped(value: float, limit: float) -> float:
+    """A value beyond ± `limit` at that limit."""
+    return value if math.isnan(value) else math.copysign(limit, value)
 
 
 def _position(name: str, blueprints: tuple[str, ...]) -> int:
