@@ -150,6 +150,16 @@ activations: Final = Table(
 )
 """Which model a topology's new runs use from when on; the last one of a topology counts."""
 
+model_versions: Final = Table(
+    "model_versions",
+    metadata,
+    Column("name", NAME, primary_key=True),
+    Column("version", NAME, primary_key=True),
+    Column("sha256", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+"""What each version of a model was when it was first used: it is never anything else."""
+
 shadow_decisions: Final = Table(
     "shadow_decisions",
     metadata,
@@ -162,6 +172,9 @@ shadow_decisions: Final = Table(
     Column("epoch", BigInteger, nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("agrees", Boolean, nullable=False),
+    Column("action", NAME, nullable=False),
+    Column("sha256", Text),
+    Column("commands", Text, nullable=False),
     Column("slots", Text, nullable=False),
     Column("state", Text, nullable=False),
     UniqueConstraint("run_pk", "seq", "policy", "version", name="uq_shadow_decisions_decision"),

@@ -28,6 +28,13 @@ def upgrade() -> None:
     )
     op.create_index("ix_activations_topology", "activations", ["topology", "id"])
     op.create_table(
+        "model_versions",
+        sa.Column("name", _NAME, primary_key=True),
+        sa.Column("version", _NAME, primary_key=True),
+        sa.Column("sha256", sa.Text, nullable=False),
+        sa.Column("at", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
         "shadow_decisions",
         sa.Column("id", _KEY, primary_key=True),
         sa.Column("run_pk", _KEY, sa.ForeignKey("runs.run_pk", ondelete="CASCADE"), nullable=False),
@@ -38,6 +45,9 @@ def upgrade() -> None:
         sa.Column("epoch", sa.BigInteger, nullable=False),
         sa.Column("at", sa.BigInteger, nullable=False),
         sa.Column("agrees", sa.Boolean, nullable=False),
+        sa.Column("action", _NAME, nullable=False),
+        sa.Column("sha256", sa.Text),
+        sa.Column("commands", sa.Text, nullable=False),
         sa.Column("slots", sa.Text, nullable=False),
         sa.Column("state", sa.Text, nullable=False),
         sa.UniqueConstraint("run_pk", "seq", "policy", "version", name="uq_shadow_decisions_decision"),
@@ -52,6 +62,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in ("shadow_shares", "shadow_decisions", "activations"):
+    for table in ("shadow_shares", "shadow_decisions", "model_versions", "activations"):
         op.drop_table(table)
     op.drop_column("journal", "advice")
