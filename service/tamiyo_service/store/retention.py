@@ -27,7 +27,7 @@ from tamiyo_service.store.expired import (
     retired_name,
 )
 from tamiyo_service.store.rows import ClientDecisionRow, Entry, InputKind, OutcomeRow, RunRow, run_of
-from tamiyo_service.store.schema import client_decisions, command_outcomes, journal, runs
+from tamiyo_service.store.schema import client_decisions, command_outcomes, journal, runs, shadow_decisions
 
 AT_ONCE_ROWS: Final = 500
 """Rows that a run may have of each kind, and all together, to be deleted in one transaction."""
@@ -69,7 +69,8 @@ def remove(connection: Connection, run_pk: int, at: int) -> bool:
     if row is None:
         return False
     run = run_of(row)
-    rows = sum(_count_up_to(connection, table, run_pk, AT_ONCE_ROWS + 1) for table in _TABLES.values())
+    tables = (*_TABLES.values(), shadow_decisions)
+    rows = sum(_count_up_to(connection, table, run_pk, AT_ONCE_ROWS + 1) for table in tables)
     if rows <= AT_ONCE_ROWS:
         connection.execute(delete(runs).where(runs.c.run_pk == run_pk))
     elif not run.run_id.startswith(RETIRED_MARK):
@@ -98,7 +99,7 @@ def erase(connection: Connection, run_pk: int, rows: int) -> int:
     Returns:
         How many were deleted; 0: the run is gone.
     """
-    for table in (command_outcomes, client_decisions):
+    for table in (shadow_decisions, command_outcomes, client_decisions):
         if erased := _erase_oldest(connection, table, run_pk, rows):
             return erased
     left = _count_up_to(connection, journal, run_pk, 2 * rows + 1)

@@ -1,0 +1,99 @@
+"""What a store keeps about models: which version is active when, and what each version was at first."""
+# ruff: noqa: D102 - the methods are described once, by ModelStore
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+from sqlalchemy import Connection, Select, insert, select
+
+from tamiyo_service.store.database import Database
+from tamiyo_service.store.schema import activations, model_versions
+
+
+class ActivationRow(NamedTuple):
+    """From a moment on, new runs of a topology use this version."""
+
+    at: int
+    topology: str
+    name: str
+    version: str
+    sha256: str
+    previous: str | None
+    """Name and version that were active before, joined by a hyphen; None: none was chosen before."""
+    reason: str
+    """Why, in the words of whoever did it."""
+
+
+class ModelVersion(NamedTuple):
+    """A version of a model as it was when it was first used."""
+
+    name: str
+    version: str
+    sha256: str
+    at: int
+
+
+class ModelStore(Protocol):
+    """Keeps activations and first uses. Every method may raise `StoreUnavailableError`."""
+
+    async def activate(self, row: ActivationRow) -> None:
+        """Record an activation."""
+
+    async def activations(self, topology: str | None, limit: int) -> list[ActivationRow]:
+        """The latest activations of a topology, or of all; the newest first."""
+
+    async def remember(self, used: ModelVersion) -> ModelVersion:
+        """What is known of that version; if nothing is, this is from now on."""
+
+    async def remembered(self) -> list[ModelVersion]:
+        """All versions that were ever used."""
+
+
+class SqlModels:
+    """See `ModelStore`.
+
+    Args:
+        database: where it is.
+        read: asks a question of it.
+        do: carries a job out.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        read: Callable[[Callable[[Connection], Any]], Awaitable[Any]],
+        do: Callable[[Callable[[Connection], Any]], Awaitable[Any]],
+    ) -> None:
+        self._database = database
+        self._read = read
+        self._do = do
+
+    async def activate(self, row: ActivationRow) -> None:
+        await self._do(lambda connection: connection.execute(insert(activations).values(row._asdict())))
+
+    async def activations(self, topology: str | None, limit: int) -> list[ActivationRow]:
+        wanted = select(*(column for column in activations.columns if column.name != "id"))
+        if topology is not None:
+            wanted = wanted.where(activations.c.topology == topology)
+        rows = await self._all(wanted.order_by(activations.c.id.desc()).limit(limit))
+        return [ActivationRow(*row) for row in rows]
+
+    async def remember(self, used: ModelVersion) -> ModelVersion:
+        known: ModelVersion = await self._do(partial(_remember, self._database, used=used))
+        return known
+
+    async def remembered(self) -> list[ModelVersion]:
+        return [ModelVersion(*row) for row in await self._all(select(*model_versions.columns))]
+
+    async def _all(self, statement: Select[Any]) -> list[Any]:
+        rows: list[Any] = await self._read(lambda connection: list(connection.execute(statement)))
+        return rows
+
+
+def _remember(database: Database, connection: Connection, used: ModelVersion) -> ModelVersion:
+    connection.execute(database.insert_if_absent(model_versions).values(used._asdict()))
+    key = (model_versions.c.name == used.name, model_versions.c.version == used.version)
+    return ModelVersion(*connection.execute(select(*model_versions.columns).where(*key)).one())
