@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field
 
@@ -14,10 +14,12 @@ from tamiyo_leyline.enums import CommandStatus, RunResult, RunStatus
 from tamiyo_leyline.fields import (
     MAX_COUNT,
     RUN_ID_PATTERN,
+    Annotations,
     Answer,
     Count,
     Identifier,
     KnownOutcome,
+    Note,
     Probability,
     Reason,
     Request,
@@ -163,6 +165,45 @@ class HoldRequest(Request):
     """An operator stops a run from changing its network."""
 
     reason: Identifier = Field(description="Why; shown with every WAIT.")
+
+
+class NoteRequest(Request):
+    """What an operator wants to remember of a run."""
+
+    text: Note = Field(description="The note, at most 2 000 characters.")
+    by: Identifier | None = Field(None, description="Who says so; taken as it is told.")
+
+
+class NoteView(Answer):
+    """A note of a run."""
+
+    note_id: int = Field(description="Number of the note among the inputs of its run.")
+    at: Timestamp = Field(description="When it was made, UTC.")
+    text: str = Field(description="The note.")
+    by: str | None = Field(None, description="Who made it, as told; null: nobody said.")
+    attempt: Count = Field(description="The attempt the run was at.")
+    last_epoch: int | None = Field(description="The last epoch reported then; null: none yet.")
+
+
+class LabelsRequest(Request):
+    """The labels a run is to have from now on, instead of those it has."""
+
+    labels: Annotations = Field(description="Keys and values, at most 32.")
+    by: Identifier | None = Field(None, description="Who says so; taken as it is told.")
+
+
+class LiveEvent(Answer):
+    """What one event of a live stream carries as its data."""
+
+    id: str = Field(description="Its place in the history; send it back as Last-Event-ID to go on after it.")
+    type: str = Field(description="What happened: decision, a telemetry event's type, or an input's kind.")
+    run_id: str = Field(description="The run.")
+    attempt: Count = Field(description="The attempt it belongs to.")
+    epoch: int | None = Field(description="The epoch it belongs to; null: it came between reports.")
+    at: Timestamp = Field(description="When, UTC.")
+    data: dict[str, Any] = Field(
+        description="A DecisionItem, a TelemetryEvent, or the content of another input."
+    )
 
 
 class Health(Answer):

@@ -193,6 +193,12 @@ Text = Annotated[
     Explained("text", "must be a string of at most 2000 characters without NUL"),
 ]
 """Free text up to 2 000 characters."""
+Note = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00]*\S[^\x00]*$"),
+    Explained("note", "must be a string of 1 to 2000 characters without NUL, not only spaces"),
+]
+"""An operator's own words about a run."""
 MAX_REASON: Final = 8000
 Reason = Annotated[
     str,

@@ -197,11 +197,11 @@ class TamperedStore(MemoryStore):
     """Forgets the commands of one reply, as a damaged database might."""
 
     def tamper(self) -> None:
-        entry = self._journal[-1]
+        number, entry = self.journal.entries.popitem()
         reply = orjson.loads(entry.reply or "")
         reply["commands"][0]["reason"] = "something else"
         changed = entry._replace(reply=orjson.dumps(reply).decode())
-        self._journal[-1] = changed
+        self.journal.entries[number] = changed
         self._entries[entry.run_pk][-1] = changed
 
 

@@ -6,12 +6,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from tamiyo_leyline import RunStatus
 
 from tamiyo_service.errors import VersionConflictError
 from tamiyo_service.store.expired import Belonging, Cutoffs, Expired, ExpiredPage, Retired
+from tamiyo_service.store.memory_journal import MemoryJournal
 from tamiyo_service.store.protocol import Ended
 from tamiyo_service.store.rows import (
     ClientDecisionRow,
@@ -49,7 +50,7 @@ class MemoryStore:
         self._runs: dict[str, RunRow] = {}
         self._labels: dict[int, tuple[tuple[str, str], ...]] = {}
         self._entries: dict[int, list[Entry]] = {}
-        self._journal: list[Entry] = []
+        self.journal: Final = MemoryJournal(self._names)
         self._outcomes: dict[DecisionKey, tuple[OutcomeRow, ...]] = {}
         self._client_decisions: dict[DecisionKey, ClientDecisionRow] = {}
         self._retired: dict[int, _Retired] = {}
@@ -69,6 +70,7 @@ class MemoryStore:
 
     def append(self, write: Write, ended: Ended) -> asyncio.Future[None]:
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ended = self.journal.telling(ended)
         try:
             self._append(write)
         except VersionConflictError as error:
@@ -93,7 +95,7 @@ class MemoryStore:
         self._runs = {key: row for key, row in self._runs.items() if row.run_pk != run_pk}
         self._entries.pop(run_pk, None)
         self._labels.pop(run_pk, None)
-        self._journal = [entry for entry in self._journal if entry.run_pk != run_pk]
+        self.journal.forget(run_pk)
         self._outcomes = {key: rows for key, rows in self._outcomes.items() if key.run_pk != run_pk}
         self._client_decisions = {
             key: row for key, row in self._client_decisions.items() if key.run_pk != run_pk
@@ -113,7 +115,7 @@ class MemoryStore:
         return max((entry.seq for entry in self._of(run_pk)), default=0)
 
     async def entry_before(self, run_pk: int, seq: int) -> Entry | None:
-        return next((entry for entry in self._of(run_pk) if entry.seq == seq - 1), None)
+        return self._numbered(run_pk, seq - 1)
 
     async def report(self, key: DecisionKey) -> Entry | None:
         found = (e for e in self._of(key.run_pk) if (e.attempt, e.epoch) == (key.attempt, key.epoch))
@@ -139,7 +141,7 @@ class MemoryStore:
         return {run_pk: rewinds for run_pk, rewinds in found.items() if rewinds}
 
     async def decisions(self, wanted: DecisionFilter, limit: int) -> Found[DecisionRow]:
-        names = {row.run_pk: row.run_id for row in self._runs.values()}
+        names = self._names()
         rows = [
             DecisionRow(position, names[entry.run_pk], entry)
             for position, entry in self._positions(wanted)
@@ -147,7 +149,7 @@ class MemoryStore:
         ]
         rows.sort(key=lambda row: row.position, reverse=not wanted.ascending)
         if wanted.ascending and wanted.run_pk is None:
-            return _forward(rows, wanted.after, limit, len(self._journal) + 1)
+            return _forward(rows, wanted.after, limit, self.journal.next)
         if wanted.after is not None:
             after, ascending = wanted.after, wanted.ascending
             rows = [row for row in rows if (row.position > after if ascending else row.position < after)]
@@ -162,6 +164,9 @@ class MemoryStore:
         rows = [row for row in newest if self._wants_run(wanted, row)]
         more = len(rows) > limit
         return Found(rows[:limit], (rows[limit - 1].run_pk,) if more else None)
+
+    async def labels(self, run_pks: Sequence[int]) -> dict[int, dict[str, str]]:
+        return {run_pk: dict(sorted(self._labels.get(run_pk, ()))) for run_pk in run_pks}
 
     async def overviews(self, run_pks: Sequence[int]) -> dict[int, Overview]:
         return {run_pk: self._overview(run_pk) for run_pk in run_pks}
@@ -216,10 +221,12 @@ class MemoryStore:
                 raise VersionConflictError(f"input {entry.seq} of the run exists")
         for entry in write.entries:
             self._entries[entry.run_pk].append(entry)
-            self._journal.append(entry)
+            self.journal.append(entry)
         for outcome in write.outcomes:
             key = DecisionKey(outcome.run_pk, outcome.attempt, outcome.epoch)
             self._outcomes[key] = (*self._outcomes.get(key, ()), outcome)
+        if write.labels is not None:
+            self._labels[write.labels.run_pk] = write.labels.labels
         if write.status is not None:
             self._set_status(write.status.run_pk, write.status.status, write.status.result)
 
@@ -251,7 +258,8 @@ class MemoryStore:
         )
 
     def _set_status(self, run_pk: int, status: RunStatus, result: str | None) -> None:
-        row = next(row for row in self._runs.values() if row.run_pk == run_pk)
+        row = self._keyed(run_pk)
+        assert row is not None
         self._runs[row.run_id] = row._replace(status=status, result=result)
 
     def _overview(self, run_pk: int) -> Overview:
@@ -261,12 +269,24 @@ class MemoryStore:
         last_report_at = reports[-1].at if reports else None
         return Overview(entries[-1] if entries else None, last_report_at, dict(counts))
 
+    def _names(self) -> dict[int, str]:
+        return {row.run_pk: row.run_id for row in self._runs.values()}
+
+    def _keyed(self, run_pk: int) -> RunRow | None:
+        return next((row for row in self._runs.values() if row.run_pk == run_pk), None)
+
+    def _before(self, entry: Entry) -> Entry | None:
+        return self._numbered(entry.run_pk, entry.seq - 1)
+
+    def _numbered(self, run_pk: int, seq: int) -> Entry | None:
+        return next((entry for entry in reversed(self._of(run_pk)) if entry.seq == seq), None)
+
     def _of(self, run_pk: int) -> list[Entry]:
         return self._entries.get(run_pk, [])
 
     def _positions(self, wanted: DecisionFilter) -> Iterator[tuple[Position, Entry]]:
         if wanted.run_pk is None:
-            return (((entry.at, number), entry) for number, entry in enumerate(self._journal, 1))
+            return (((entry.at, number), entry) for number, entry in self.journal.entries.items())
         return (((entry.seq,), entry) for entry in self._of(wanted.run_pk))
 
     def _wants_run(self, wanted: RunFilter, row: RunRow) -> bool:

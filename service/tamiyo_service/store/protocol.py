@@ -8,6 +8,7 @@ from typing import Protocol
 
 from tamiyo_service.errors import TamiyoError
 from tamiyo_service.store.expired import Belonging, Cutoffs, Expired, ExpiredPage, Retired
+from tamiyo_service.store.journal import Journal
 from tamiyo_service.store.rows import (
     ClientDecisionRow,
     DecisionFilter,
@@ -31,7 +32,13 @@ class Store(Protocol):
     """Keeps runs and their numbered inputs.
 
     Every method may raise `StoreUnavailableError`: nothing was changed, the same call may succeed later.
+
     """
+
+
+    @property
+    def journal(self) -> Journal:
+        """Everything that was appended, as one log."""
 
     async def open(self) -> None:
         """Make the store ready: bring its schema up to date, start its threads.
@@ -110,6 +117,9 @@ class Store(Protocol):
 
     async def runs(self, wanted: RunFilter, limit: int) -> Found[RunRow]:
         """At most `limit` runs, the newest first."""
+
+    async def labels(self, run_pks: Sequence[int]) -> dict[int, dict[str, str]]:
+        """The labels of each of these runs."""
 
     async def overviews(self, run_pks: Sequence[int]) -> dict[int, Overview]:
         """What each of these runs has done so far."""

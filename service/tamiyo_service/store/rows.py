@@ -38,6 +38,8 @@ class InputKind(StrEnum):
     RELEASE = "release"
     REWIND = "rewind"
     COMPLETE = "complete"
+    NOTE = "note"
+    LABELS = "labels"
     PRUNE = "prune"
     """The last input of a run on its way out; see `store.retention`."""
 
@@ -127,12 +129,20 @@ class StatusRow(NamedTuple):
     result: str | None
 
 
+class LabelsRow(NamedTuple):
+    """The labels a run has from now on."""
+
+    run_pk: int
+    labels: tuple[tuple[str, str], ...]
+
+
 class Write(NamedTuple):
     """What one request appends: all of it or nothing."""
 
     entries: tuple[Entry, ...]
     outcomes: tuple[OutcomeRow, ...] = ()
     status: StatusRow | None = None
+    labels: LabelsRow | None = None
 
 
 class NewRun(NamedTuple):

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Row, Select, insert, text
+from sqlalchemy import Connection, Row, Select, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from tamiyo_leyline import RunStatus
 
@@ -51,8 +51,9 @@ from tamiyo_service.store.rows import (
     rewind_of,
     run_of,
 )
-from tamiyo_service.store.schema import client_decisions, run_labels, runs
-from tamiyo_service.store.transactions import Job, Task, Transactions
+from tamiyo_service.store.schema import client_decisions, runs
+from tamiyo_service.store.sql_journal import SqlJournal
+from tamiyo_service.store.transactions import Job, Task, Transactions, insert_labels
 from tamiyo_service.store.writer import GroupWriter
 
 Answer = TypeVar("Answer")
@@ -92,6 +93,7 @@ class SqlStore:
             self._transactions.execute, _translate, write_limit, swift
         )
         self._readers = ThreadPoolExecutor(READ_CONNECTIONS, thread_name_prefix="tamiyo-reader")
+        self.journal: Final = SqlJournal(self._database, self._read)
 
     async def open(self) -> None:
         await asyncio.to_thread(prepare, self._database)
@@ -113,7 +115,7 @@ class SqlStore:
         return self._writer.age()
 
     def append(self, write: Write, ended: Ended) -> asyncio.Future[None]:
-        return self._writer.submit(write, ended, rows=len(write.entries))
+        return self._writer.submit(write, self.journal.telling(ended), rows=len(write.entries))
 
     async def create_run(self, run: NewRun) -> tuple[RunRow, bool]:
         created: tuple[RunRow, bool] = await self._do(partial(_create, self._database, run=run))
@@ -180,6 +182,12 @@ class SqlStore:
 
     async def runs(self, wanted: RunFilter, limit: int) -> Found[RunRow]:
         return await self._read(lambda connection: listing.list_runs(connection, wanted, limit))
+
+    async def labels(self, run_pks: Sequence[int]) -> dict[int, dict[str, str]]:
+        found: dict[int, dict[str, str]] = {run_pk: {} for run_pk in run_pks}
+        for row in await self._all(statements.labels(run_pks)):
+            found[row.run_pk][row.key] = row.value
+        return found
 
     async def overviews(self, run_pks: Sequence[int]) -> dict[int, Overview]:
         return await self._read(lambda connection: overviews(connection, run_pks))
@@ -260,9 +268,8 @@ def _create(database: Database, connection: Connection, run: NewRun) -> tuple[Ru
     labels = values.pop("labels")
     statement = database.insert_if_absent(runs).values(values).returning(runs.c.run_pk)
     run_pk = connection.execute(statement).scalar()
-    if run_pk is not None and labels:
-        rows = [{"run_pk": run_pk, "key": key, "value": value} for key, value in labels]
-        connection.execute(insert(run_labels), rows)
+    if run_pk is not None:
+        insert_labels(connection, run_pk, labels)
     row = connection.execute(statements.run_named(run.run_id)).one()
     return run_of(row), run_pk is not None
 

@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from tamiyo_service.store.expired import RETIRED_MARK
 from tamiyo_service.store.rows import DecisionKey
-from tamiyo_service.store.schema import command_outcomes, journal, runs
+from tamiyo_service.store.schema import command_outcomes, journal, run_labels, runs
 
 _ENTRY = [column for column in journal.columns if column.name != "id"]
 _OUTCOME = [column for column in command_outcomes.columns if column.name != "id"]
@@ -108,6 +108,12 @@ def other_counts(run_pks: Sequence[int]) -> Select[Any]:
     wanted = select(journal.c.run_pk, func.count())
     others = wanted.where(journal.c.run_pk.in_(run_pks), journal.c.epoch.is_(None))
     return others.group_by(journal.c.run_pk)
+
+
+def labels(run_pks: Sequence[int]) -> Select[Any]:
+    """Run, key and value of the labels of these runs."""
+    wanted = select(run_labels.c.run_pk, run_labels.c.key, run_labels.c.value)
+    return wanted.where(run_labels.c.run_pk.in_(run_pks)).order_by(run_labels.c.run_pk, run_labels.c.key)
 
 
 def is_present() -> ColumnElement[bool]:

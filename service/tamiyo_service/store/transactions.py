@@ -6,15 +6,15 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, delete, insert, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from tamiyo_service.store import statements
 from tamiyo_service.store.checkpointer import Checkpointer
 from tamiyo_service.store.dialect import Database, insert_rows
 from tamiyo_service.store.outage import Outage
-from tamiyo_service.store.rows import Entry, StatusRow, Write
-from tamiyo_service.store.schema import command_outcomes, journal, runs
+from tamiyo_service.store.rows import Entry, Write
+from tamiyo_service.store.schema import command_outcomes, journal, run_labels, runs
 
 Job = Callable[[Connection], Any]
 """What else is done within a transaction. It may be done again if it is not known to have succeeded."""
@@ -78,7 +78,7 @@ class Transactions:
         """
         entries: list[Entry] = []
         for task in tasks:
-            if not isinstance(task, Write) or task.outcomes or task.status is not None:
+            if not isinstance(task, Write) or task.outcomes or _touches_runs(task):
                 return None
             entries += task.entries
         if self.connection is None or not 0 < len(entries) <= AT_ONCE_ROWS:
@@ -126,14 +126,13 @@ class Transactions:
         writes = [task for task in tasks if isinstance(task, Write)]
         entries = list(itertools.chain.from_iterable(write.entries for write in writes))
         outcomes = list(itertools.chain.from_iterable(write.outcomes for write in writes))
-        statuses = [write.status for write in writes if write.status is not None]
         results: list[Any] = [None] * len(tasks)
-        simple = len(writes) == len(tasks) and not statuses
+        simple = len(writes) == len(tasks) and not any(map(_touches_runs, writes))
         if not (simple and self._database.append_alone(connection, entries, outcomes)):
             with connection.begin():
                 insert_rows(connection, journal, entries)
                 insert_rows(connection, command_outcomes, outcomes)
-                _set_statuses(connection, statuses)
+                _touch_runs(connection, writes)
                 results = [None if isinstance(task, Write) else task(connection) for task in tasks]
         if self._checkpointer is not None:
             self._checkpointer.wrote(connection, len(entries))
@@ -151,10 +150,26 @@ class Transactions:
             return all(_is_stored(connection, entry) for entry in task.entries)
 
 
-def _set_statuses(connection: Connection, statuses: Sequence[StatusRow]) -> None:
-    for status in statuses:
-        changed = update(runs).where(runs.c.run_pk == status.run_pk)
-        connection.execute(changed.values(status=status.status.value, result=status.result))
+def _touches_runs(write: Write) -> bool:
+    return write.status is not None or write.labels is not None
+
+
+def _touch_runs(connection: Connection, writes: Sequence[Write]) -> None:
+    for write in writes:
+        if write.status is not None:
+            changed = update(runs).where(runs.c.run_pk == write.status.run_pk)
+            values = {"status": write.status.status.value, "result": write.status.result}
+            connection.execute(changed.values(values))
+        if write.labels is not None:
+            connection.execute(delete(run_labels).where(run_labels.c.run_pk == write.labels.run_pk))
+            insert_labels(connection, *write.labels)
+
+
+def insert_labels(connection: Connection, run_pk: int, labels: Sequence[tuple[str, str]]) -> None:
+    """Give a run labels it does not have."""
+    if labels:
+        rows = [{"run_pk": run_pk, "key": key, "value": value} for key, value in labels]
+        connection.execute(insert(run_labels), rows)
 
 
 def _is_stored(connection: Connection, entry: Entry) -> bool:
