@@ -1,0 +1,1 @@
+"""Live streams: what happens in the runs, told while it happens, from the journal."""
