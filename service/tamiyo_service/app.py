@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI
 from starlette.types import Receive, Scope, Send
 from tamiyo_leyline import __version__
 
-from tamiyo_service.api import batch, decisions, health, operators, runs
+from tamiyo_service.api import batch, decisions, events, health, operators, runs
 from tamiyo_service.api.border import Border, Gate
 from tamiyo_service.api.epoch import EpochEndpoint
 from tamiyo_service.api.handlers import install
@@ -18,6 +18,7 @@ from tamiyo_service.api.openapi import describe
 from tamiyo_service.api.queries import refuse_repetitions
 from tamiyo_service.api.services import Services
 from tamiyo_service.clock import Clock, utc_now
+from tamiyo_service.live.hub import Hub
 from tamiyo_service.retention.archive import open_archive
 from tamiyo_service.retention.erasing import Eraser
 from tamiyo_service.retention.rules import Rules
@@ -68,7 +69,7 @@ def create_app(
     app.border = Border(app.behind_border, services.gate, endpoint, settings.body_seconds)
     install(app)
     app.router.routes.insert(0, endpoint.route())
-    for module in (runs, batch, decisions, operators, health):
+    for module in (runs, batch, decisions, events, operators, health):
         app.include_router(module.router, dependencies=[Depends(refuse_repetitions)])
     describe(app, endpoint.documentation)
     return app
@@ -97,16 +98,18 @@ def _wire(settings: Settings, store: Store | None, clock: Clock) -> Services:
     sessions = Sessions(store, engines, settings.cached_runs)
     eraser = Eraser(store)
     desk = Desk(store, sessions, eraser)
+    gate = Gate()
     return Services(
         store=store,
         intake=Intake(store, engines, sessions, desk, clock, auto_create=settings.auto_create),
         lifecycle=Lifecycle(store, engines, desk, clock),
         history=History(store, engines),
-        gate=Gate(),
+        gate=gate,
         clock=clock,
         stall_seconds=settings.stall_seconds,
         eraser=eraser,
         sweeper=_sweeper(settings, store, sessions, clock),
+        live=Hub(store, lambda: gate.stopping, seats=settings.subscribers),
     )
 
 
@@ -127,5 +130,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             yield
     finally:
         services.gate.close()
+        await services.live.close()
         await services.eraser.close()
         await services.store.close()

@@ -65,6 +65,9 @@ class Settings(BaseSettings):
         True,
         description="Whether small writes to SQLite on a quick disk are made without the writer's thread.",
     )
+    subscribers: Annotated[int, Field(ge=1)] = Field(
+        256, description="Live streams that may be open in one process; one more gets 503 overloaded."
+    )
     stall_seconds: Annotated[float, Field(gt=0)] = Field(
         5.0, description="How long a write may take before /readyz answers 503."
     )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
@@ -45,7 +45,7 @@ def running_service(
     app = create_app(settings, store=MemoryStore() if store is None else store, clock=clock)
     config = uvicorn.Config(app, lifespan="on", ws="none", log_config=None, access_log=False)
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = _ThreadServer(config, listening)
+        server = _ThreadServer(config, listening, app.state.services.gate.close)
         server.start()
         try:
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -72,8 +72,9 @@ async def open_app(
 class _ThreadServer(uvicorn.Server):
     """uvicorn in a thread, with a start that can be waited for."""
 
-    def __init__(self, config: uvicorn.Config, listening: socket.socket) -> None:
+    def __init__(self, config: uvicorn.Config, listening: socket.socket, close: Callable[[], None]) -> None:
         super().__init__(config)
+        self._close = close
         self._settled = threading.Event()
         self._thread = threading.Thread(target=self._serve_until_stopped, args=([listening],))
 
@@ -91,6 +92,8 @@ class _ThreadServer(uvicorn.Server):
 
     def stop(self) -> None:
         """Finish what was accepted, and wait for the end."""
+        # Live streams end by this, and the server waits for their end.
+        self._close()
         self.should_exit = True
         self._thread.join()
 

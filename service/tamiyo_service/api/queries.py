@@ -19,7 +19,7 @@ from tamiyo_service.runs.engines import POLICY_NAMES
 from tamiyo_service.store.rows import DecisionFilter, Position, RunFilter
 
 _GERMINATION: Final = re.compile(r"GERMINATE_[A-Z0-9_]{1,64}", re.ASCII)
-_REPEATABLE: Final = frozenset({"action", "label"})
+_REPEATABLE: Final = frozenset({"action", "label", "type"})
 _KINDS: Final = tuple(kind.value for kind in ActionKind)
 
 

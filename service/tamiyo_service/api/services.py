@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from tamiyo_service.api.border import Gate
 from tamiyo_service.clock import Clock
 from tamiyo_service.errors import ShuttingDownError, StoreUnavailableError
+from tamiyo_service.live.hub import Hub
 from tamiyo_service.retention.erasing import Eraser
 from tamiyo_service.retention.sweeper import Sweeper
 from tamiyo_service.runs.history import History
@@ -33,6 +34,7 @@ class Services:
         stall_seconds: how long a write or an answer of the store may take while the service counts as ready.
         eraser: deletes the rows of runs that were deleted.
         sweeper: deletes runs that need not be kept.
+        live: tells those who follow it what happens.
     """
 
     store: Store
@@ -44,6 +46,7 @@ class Services:
     stall_seconds: float
     eraser: Eraser
     sweeper: Sweeper
+    live: Hub
 
     async def require_ready(self) -> None:
         """Return if decisions can be made and stored now.
