@@ -1,15 +1,17 @@
 """Advisor: questions in, advice out, as little work for each row as Python allows.
 
-A row costs two calls of `struct` on the way in and one tuple on the way out; everything else is done for all
-rows at once.
+A row costs one call of `struct` on the way in and two tuples on the way out; everything else is done for all
+rows at once, or once for each mask there is.
 """
 
 from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from functools import partial
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +25,39 @@ OUT_OF_RANGE_MARGIN: Final = 1.0
 DECIMALS: Final = 6
 """Of every number of an advice."""
 
-_advice = RowAdvice._make
+_MASKS: Final = 4096
+"""Masks that are remembered."""
+_Picked = tuple[float | None, ...]
+_advice: Final[Callable[[tuple[Any, ...]], RowAdvice]] = partial(tuple.__new__, RowAdvice)
+"""`RowAdvice._make` without its own look at the length."""
+
+
+class _Mask(NamedTuple):
+    """What is the same for all questions with one mask."""
+
+    flags: bytes
+    """As the staging array holds it."""
+    pick: Callable[[list[float | None]], _Picked]
+    """From log-probabilities, value, uncertainty and None: the log-probability of each action, or None."""
+
+
+class _Masks(dict[tuple[bool, ...], _Mask]):
+    """Every mask that was asked with, made when first seen."""
+
+    def __init__(self, actions: int) -> None:
+        super().__init__()
+        self._actions = actions
+
+    def __missing__(self, mask: tuple[bool, ...]) -> _Mask:
+        if len(mask) != self._actions:
+            raise ValueError(f"the mask has {len(mask)} flags for {self._actions} actions")
+        if True not in mask:
+            raise ValueError("there is no legal action")
+        if len(self) >= _MASKS:
+            self.clear()
+        places = [place if legal else -1 for place, legal in enumerate(mask)]
+        made = self[mask] = _Mask(bytes(mask), itemgetter(*places))
+        return made
 
 
 class Advisor:
@@ -39,8 +73,8 @@ class Advisor:
         self._runner = runner
         self._capacity = len(runner.features)
         self._actions = len(manifest.actions)
-        self._pack_features = struct.Struct(f"{len(manifest.feature_names)}f")
-        self._pack_mask = struct.Struct(f"{self._actions}?")
+        self._row = struct.Struct(f"{len(manifest.feature_names)}f")
+        self._masks = _Masks(self._actions)
         self._lowest, self._highest = _limits(manifest.normaliser.ranges)
         self._bytes = runner.features.data.cast("B"), runner.mask.data.cast("B")
         self._table = np.empty((self._capacity, self._actions + 2))
@@ -63,7 +97,8 @@ class Advisor:
     def verify(self) -> float:
         """As `Network.verify`; a ValueError says what differs."""
         test = self._manifest.self_test
-        answers = self._answers([Question(row.features, row.mask) for row in test.rows])
+        self._stage([Question(row.features, row.mask) for row in test.rows])
+        answers = self._forward(len(test.rows)).tolist()
         difference = 0.0
         for number, (row, answer) in enumerate(zip(test.rows, answers, strict=True)):
             difference = max(difference, _compare(number, row, answer, test.tolerance))
@@ -71,53 +106,53 @@ class Advisor:
 
     def _ask(self, questions: Sequence[Question]) -> list[RowAdvice | str]:
         rows = len(questions)
-        self._stage(questions)
+        masks = self._stage(questions)
         features = self._runner.features[:rows]
         # Written so that NaN is outside.
         inside = (features >= self._lowest) & (features <= self._highest)
         table = self._forward(rows)
         finite = np.isfinite(table)
-        advice = _advice_of(table, questions)
+        advice = _advice_of(table, masks)
         if not inside.all():
             for row in np.flatnonzero(~inside.all(axis=1)):
                 advice[row] = self._strangest(features[row], inside[row])
-        if not finite.all():
-            for row in np.flatnonzero(~finite.all(axis=1)):
-                advice[row] = "the network's answer is not finite"
+        # Of every row the legal actions, the value and the uncertainty are finite, and nothing else.
+        if np.count_nonzero(finite) != np.count_nonzero(self._runner.mask[:rows]) + 2 * rows:
+            self._refuse(advice, finite)
         return advice
 
-    def _answers(self, questions: Sequence[Question]) -> list[list[float]]:
-        """For each question its log-probabilities (0 where not legal), value and uncertainty, unrounded."""
-        self._stage(questions)
-        answers: list[list[float]] = self._forward(len(questions)).tolist()
-        return answers
-
-    def _stage(self, questions: Sequence[Question]) -> None:
-        """Write the questions into the staging arrays; rows of 32-bit floats and of bytes."""
-        features, mask = self._bytes
-        pack_features, pack_mask = self._pack_features.pack_into, self._pack_mask.pack_into
-        step, place = self._pack_features.size, 0
-        actions, flags = self._actions, 0
+    def _stage(self, questions: Sequence[Question]) -> list[_Mask]:
+        """Write the questions into the staging arrays: rows of 32-bit floats, and of bytes."""
+        features, flags = self._bytes
+        pack, known, step, place = self._row.pack_into, self._masks, self._row.size, 0
+        masks: list[_Mask] = []
         try:
-            for question in questions:
-                if True not in question.mask:
-                    raise ValueError("there is no legal action")
-                pack_features(features, place, *question.features)
-                pack_mask(mask, flags, *question.mask)
+            for row, mask in questions:
+                masks.append(known[mask])
+                pack(features, place, *row)
                 place += step
-                flags += actions
         except (struct.error, ValueError) as error:
-            raise ValueError(f"question {flags // actions}: {error}") from error
+            raise ValueError(f"question {place // step}: {error}") from error
+        joined = b"".join([mask[0] for mask in masks])
+        flags[: len(joined)] = joined
+        return masks
 
     def _forward(self, rows: int) -> NDArray[np.float64]:
-        """The table [rows,A+2] of log-probabilities, value and uncertainty; 0 where not legal."""
+        """The table [rows,A+2] of log-probabilities (−inf: not legal), value and uncertainty."""
         log_probs, value, uncertainty = self._runner.run(rows)
         table = self._table[:rows]
         table[:, : self._actions] = log_probs
         table[:, -2] = value
         table[:, -1] = uncertainty
-        np.copyto(table[:, : self._actions], 0.0, where=~self._runner.mask[:rows])
         return table
+
+    def _refuse(self, advice: list[RowAdvice | str], finite: NDArray[np.bool_]) -> None:
+        """Put a reason where a number that should be finite is not; what else was wrong comes first."""
+        expected = np.ones_like(finite)
+        expected[:, : self._actions] = self._runner.mask[: len(finite)]
+        for row in np.flatnonzero((finite != expected).any(axis=1)):
+            if not isinstance(advice[row], str):
+                advice[row] = "the network's answer is not finite"
 
     def _strangest(self, features: NDArray[np.float32], inside: NDArray[np.bool_]) -> str:
         """Why a row is far outside the training range: its first feature that is."""
@@ -129,20 +164,14 @@ class Advisor:
         )
 
 
-def _advice_of(table: NDArray[np.float64], questions: Sequence[Question]) -> list[RowAdvice | str]:
+def _advice_of(table: NDArray[np.float64], masks: Sequence[_Mask]) -> list[RowAdvice | str]:
     # Adding 0.0 makes zeros of what was rounded to −0.0.
-    rounded = (table.round(DECIMALS) + 0.0).tolist()
-    return [
-        _advice(
-            (
-                # A row goes on with value and uncertainty: the mask says where its actions end.
-                tuple([p if legal else None for p, legal in zip(row, question[1], strict=False)]),
-                row[-2],
-                row[-1],
-            )
-        )
-        for row, question in zip(rounded, questions, strict=True)
-    ]
+    rounded: list[list[float | None]] = (table.round(DECIMALS) + 0.0).tolist()
+    advice: list[RowAdvice | str] = []
+    for row, mask in zip(rounded, masks, strict=True):
+        row.append(None)
+        advice.append(_advice((mask[1](row), row[-3], row[-2])))
+    return advice
 
 
 def _limits(ranges: Sequence[FeatureRange]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
