@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI
 from starlette.types import Receive, Scope, Send
 from tamiyo_leyline import __version__
 
-from tamiyo_service.api import batch, decisions, events, health, operators, runs
+from tamiyo_service.api import batch, decisions, events, export, health, notes, operators, runs
 from tamiyo_service.api.border import Border, Gate
 from tamiyo_service.api.epoch import EpochEndpoint
 from tamiyo_service.api.handlers import install
@@ -30,6 +30,7 @@ from tamiyo_service.runs.forgetting import forget
 from tamiyo_service.runs.history import History
 from tamiyo_service.runs.intake import Intake
 from tamiyo_service.runs.lifecycle import Lifecycle
+from tamiyo_service.runs.remarks import Remarks
 from tamiyo_service.runs.session import Sessions
 from tamiyo_service.settings import Settings
 from tamiyo_service.store import SqlStore, Store
@@ -69,7 +70,7 @@ def create_app(
     app.border = Border(app.behind_border, services.gate, endpoint, settings.body_seconds)
     install(app)
     app.router.routes.insert(0, endpoint.route())
-    for module in (runs, batch, decisions, events, operators, health):
+    for module in (runs, batch, decisions, events, export, notes, operators, health):
         app.include_router(module.router, dependencies=[Depends(refuse_repetitions)])
     describe(app, endpoint.documentation)
     return app
@@ -109,6 +110,7 @@ def _wire(settings: Settings, store: Store | None, clock: Clock) -> Services:
         stall_seconds=settings.stall_seconds,
         eraser=eraser,
         sweeper=_sweeper(settings, store, sessions, clock),
+        remarks=Remarks(store, desk, clock),
         live=Hub(store, lambda: gate.stopping, seats=settings.subscribers),
     )
 

@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from tamiyo_leyline import LEYLINE_VERSION
 from tamiyo_leyline.api import LEYLINE_HEADER
 
-from tamiyo_service.api import batch, epoch, operators, runs
+from tamiyo_service.api import batch, epoch, notes, operators, runs
 from tamiyo_service.api.bodies import input_schemas
 
 _ABOUT = (
@@ -24,6 +24,8 @@ _BODIES: Final = [
     epoch.REPORT,
     batch.BATCH,
     operators.HOLD,
+    notes.NOTE,
+    notes.LABELS,
     runs.CONFIG,
     runs.REWIND,
     runs.COMPLETE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Final, Literal
 
@@ -94,8 +95,10 @@ class RunQuery(PageQuery):
         return RunFilter(labels, self.policy, self.status, silent_since, position)
 
 
-class DecisionQuery(PageQuery):
+class DecisionFilters(BaseModel):
     """Which decisions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     action: list[str] = Field(
         [],
@@ -109,9 +112,8 @@ class DecisionQuery(PageQuery):
     )
     since: AwareDatetime | None = Field(None, description="Decided at or after, ISO 8601 with a time zone.")
     until: AwareDatetime | None = Field(None, description="Decided before, ISO 8601 with a time zone.")
-    order: Literal["desc", "asc"] = Field("desc", description="desc: the newest first.")
 
-    def wanted(
+    def filtered(
         self, position: Position | None, run_pk: int | None = None, layout: ActionLayout | None = None
     ) -> DecisionFilter:
         """The filter that the store understands.
@@ -135,7 +137,6 @@ class DecisionQuery(PageQuery):
             risk=None if self.risk is None else RiskLevel[self.risk],
             since=None if self.since is None else to_micros(self.since),
             until=None if self.until is None else to_micros(self.until),
-            ascending=self.order == "asc",
             after=position,
         )
 
@@ -148,6 +149,18 @@ class DecisionQuery(PageQuery):
             return folded
         valid = dict.fromkeys((*_KINDS, *(known or ("GERMINATE_<BLUEPRINT>",))))
         raise InvalidQueryError(f"unknown action {name!a}; valid: {', '.join(valid)}", field="action")
+
+
+class DecisionQuery(DecisionFilters, PageQuery):
+    """Which decisions, and which page of them."""
+
+    order: Literal["desc", "asc"] = Field("desc", description="desc: the newest first.")
+
+    def wanted(
+        self, position: Position | None, run_pk: int | None = None, layout: ActionLayout | None = None
+    ) -> DecisionFilter:
+        """The filter and the order that the store understands; see `filtered`."""
+        return replace(self.filtered(position, run_pk, layout), ascending=self.order == "asc")
 
 
 class AttemptQuery(BaseModel):

@@ -17,6 +17,7 @@ from tamiyo_service.retention.sweeper import Sweeper
 from tamiyo_service.runs.history import History
 from tamiyo_service.runs.intake import Intake
 from tamiyo_service.runs.lifecycle import Lifecycle
+from tamiyo_service.runs.remarks import Remarks
 from tamiyo_service.store.protocol import Store
 
 
@@ -34,6 +35,7 @@ class Services:
         stall_seconds: how long a write or an answer of the store may take while the service counts as ready.
         eraser: deletes the rows of runs that were deleted.
         sweeper: deletes runs that need not be kept.
+        remarks: keeps what operators say of runs.
         live: tells those who follow it what happens.
     """
 
@@ -46,6 +48,7 @@ class Services:
     stall_seconds: float
     eraser: Eraser
     sweeper: Sweeper
+    remarks: Remarks
     live: Hub
 
     async def require_ready(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -21,8 +21,8 @@ class Draft(Protocol):
     Use it in one thread at a time.
     """
 
-    def add_run(self, run: RunRow) -> None:
-        """Begin with the next run."""
+    def add_run(self, run: RunRow, labels: Mapping[str, str]) -> None:
+        """Begin with the next run, which has these labels."""
 
     def add(self, kind: type[Belonging], rows: Sequence[Belonging]) -> None:
         """Add to that run."""

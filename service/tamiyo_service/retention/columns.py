@@ -14,6 +14,7 @@ from tamiyo_leyline import __version__
 FORMAT: Final = "2"
 _TYPES: Final[Mapping[str, Any]] = {
     "int": pa.int64(),
+    "number": pa.float64(),
     "text": pa.string(),
     "flag": pa.bool_(),
     "moment": pa.timestamp("us", "UTC"),
@@ -21,18 +22,25 @@ _TYPES: Final[Mapping[str, Any]] = {
 }
 
 
-def _schema(table: str, **columns: str) -> pa.Schema:
-    """A table's columns; a question mark marks those that may be null."""
+def schema_of(table: str, version: str, **columns: str) -> pa.Schema:
+    """A table's columns; a question mark marks those that may be null.
+
+    Args:
+        table: its name.
+        version: of its columns.
+        columns: kinds by name.
+    """
     fields = [
         pa.field(name, _TYPES[kind.removesuffix("?")], nullable=kind.endswith("?"))
         for name, kind in columns.items()
     ]
-    about = {"tamiyo.table": table, "tamiyo.format": FORMAT, "tamiyo.version": __version__}
+    about = {"tamiyo.table": table, "tamiyo.format": version, "tamiyo.version": __version__}
     return pa.schema(fields, metadata=about)
 
 
-RUNS: Final = _schema(
+RUNS: Final = schema_of(
     "runs",
+    FORMAT,
     run_id="text",
     run_pk="int",
     config="text",
@@ -43,8 +51,9 @@ RUNS: Final = _schema(
     result="text?",
     labels="texts by text",
 )
-JOURNAL: Final = _schema(
+JOURNAL: Final = schema_of(
     "journal",
+    FORMAT,
     run_id="text",
     run_pk="int",
     seq="int",
@@ -64,8 +73,9 @@ JOURNAL: Final = _schema(
     state="text",
     advice="text?",
 )
-COMMAND_OUTCOMES: Final = _schema(
+COMMAND_OUTCOMES: Final = schema_of(
     "command_outcomes",
+    FORMAT,
     run_id="text",
     run_pk="int",
     attempt="int",
@@ -75,8 +85,9 @@ COMMAND_OUTCOMES: Final = _schema(
     known_epoch="int",
     detail="text",
 )
-CLIENT_DECISIONS: Final = _schema(
+CLIENT_DECISIONS: Final = schema_of(
     "client_decisions",
+    FORMAT,
     run_id="text",
     run_pk="int",
     attempt="int",

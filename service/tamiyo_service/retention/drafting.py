@@ -47,7 +47,8 @@ class Drafting:
         """Write runs with all that belongs to them, verified when this returns."""
         draft = self._draft = await self._do(self._archive.draft, self._clock())
         for run in runs:
-            await self._do(draft.add_run, run)
+            labels = await self._store.labels([run.run_pk])
+            await self._do(draft.add_run, run, labels[run.run_pk])
             await self._write_all(draft, Entry, run.run_pk)
             await self._write_all(draft, OutcomeRow, run.run_pk)
             await self._write_all(draft, ClientDecisionRow, run.run_pk)

@@ -15,11 +15,10 @@ there is complete in the other folders.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +29,7 @@ from pyarrow import parquet
 
 from tamiyo_service.retention.archive import ArchiveError
 from tamiyo_service.retention.columns import CLIENT_DECISIONS, COMMAND_OUTCOMES, JOURNAL, RUNS
+from tamiyo_service.retention.row_groups import RowGroups
 from tamiyo_service.store.expired import Belonging
 from tamiyo_service.store.rows import ClientDecisionRow, Entry, OutcomeRow, RunRow
 
@@ -42,9 +42,6 @@ _SCHEMAS: Final[dict[type[Any], pa.Schema]] = {
 }
 _WRITING: Final = ".writing-"
 _ABANDONED_AFTER: Final = timedelta(days=1)
-_GROUP_ROWS: Final = 10_000
-_GROUP_BYTES: Final = 8 * 2**20
-"""Rows are kept until they make a row group of this size: what bounds the memory."""
 
 
 class ParquetArchive:
@@ -88,12 +85,11 @@ class ParquetDraft:
             shutil.rmtree(self.place, ignore_errors=True)
             raise
 
-    def add_run(self, run: RunRow) -> None:
-        """Begin with the next run."""
+    def add_run(self, run: RunRow, labels: Mapping[str, str]) -> None:
+        """Begin with the next run, which has these labels."""
         self._run = run
-        labels = list(json.loads(run.config).get("labels", {}).items())
         with _told(self._folder):
-            self._tables[RunRow].add([run._asdict() | {"labels": labels}])
+            self._tables[RunRow].add([run._asdict() | {"labels": list(labels.items())}])
 
     def add(self, kind: type[Belonging], rows: Sequence[Belonging]) -> None:
         """Add to that run."""
@@ -140,26 +136,17 @@ class _Table:
         self.name = _table(schema)
         self.path = place / f"{self.name}.parquet"
         self._schema = schema
-        self._batches: list[pa.RecordBatch] = []
-        self._rows = 0
-        self._written = 0
         # Opened here: pyarrow reports a failed close of a file that it opened itself to nobody.
         self._file = self.path.open("xb")
-        self._writer = parquet.ParquetWriter(self._file, schema, compression="zstd", write_page_checksum=True)
+        self._groups = RowGroups(self._file, schema)
 
     def add(self, rows: list[dict[str, Any]]) -> None:
-        """Take rows by column; write a row group when they make one."""
-        # A few rows at a time: the interpreter belongs to the conversion until it is done.
-        self._batches.append(pa.RecordBatch.from_pylist(rows, schema=self._schema))
-        self._rows += len(rows)
-        if self._rows >= _GROUP_ROWS or sum(batch.nbytes for batch in self._batches) >= _GROUP_BYTES:
-            self._write_group()
+        """Take rows by column."""
+        self._groups.add(rows)
 
     def close(self) -> None:
         """Write what is left, and see it onto the disk."""
-        if self._batches:
-            self._write_group()
-        self._writer.close()
+        self._groups.finish()
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -173,20 +160,14 @@ class _Table:
         with parquet.ParquetFile(self.path, page_checksum_verification=True) as file:
             groups = range(file.metadata.num_row_groups)
             found = sum(file.read_row_group(group).num_rows for group in groups)
-            if found != self._written or not file.schema_arrow.equals(self._schema):
-                raise OSError(f"{self.path}: {found} of {self._written} rows could be read back")
+            if found != self._groups.written or not file.schema_arrow.equals(self._schema):
+                raise OSError(f"{self.path}: {found} of {self._groups.written} rows could be read back")
 
     def abandon(self) -> None:
         """Close without finishing; what cannot be written any more is not wanted either."""
-        for closing in (self._writer, self._file):
+        for close in (self._groups.abandon, self._file.close):
             with suppress(OSError, pa.ArrowException):
-                closing.close()
-
-    def _write_group(self) -> None:
-        group = pa.Table.from_batches(self._batches, schema=self._schema)
-        self._batches, self._rows = [], 0
-        self._writer.write_table(group, row_group_size=group.num_rows)
-        self._written += group.num_rows
+                close()
 
 
 @contextmanager

@@ -92,7 +92,7 @@ class History:
             DecisionNotFoundError: if the epoch was never reported.
             ExplanationError: if recomputing gives other commands than the reply had.
         """
-        return await self._record(run, await self._entry(run, epoch, attempt))
+        return await self.explained(run, await self._entry(run, epoch, attempt))
 
     async def state_after(self, key: DecisionKey) -> str:
         """The snapshot of the run's state after a report, as JSON.
@@ -115,7 +115,12 @@ class History:
             raise DecisionNotFoundError(f"run {run.run_id} never reported epoch {epoch}{where}")
         return entry
 
-    async def _record(self, run: RunRow, entry: Entry) -> DecisionRecord:
+    async def explained(self, run: RunRow, entry: Entry) -> DecisionRecord:
+        """The same of a report's entry at hand.
+
+        Raises:
+            ExplanationError: if recomputing gives other commands than the reply had.
+        """
         engine = self._engines.stored(run.config)
         before = await self._store.entry_before(run.run_pk, entry.seq)
         session = Session(run.run_pk, run.run_id, engine, standing_of(engine, run, None))
@@ -143,10 +148,12 @@ class History:
         return lambda entry: (rewinds.get(entry.run_pk, ()), outcomes.get(_key(entry), ()))
 
     async def _views(self, runs: Sequence[RunRow]) -> list[RunView]:
-        overviews = await self._store.overviews([run.run_pk for run in runs])
-        return [self._view(run, overviews[run.run_pk]) for run in runs]
+        run_pks = [run.run_pk for run in runs]
+        overviews = await self._store.overviews(run_pks)
+        labels = await self._store.labels(run_pks)
+        return [self._view(run, overviews[run.run_pk], labels[run.run_pk]) for run in runs]
 
-    def _view(self, run: RunRow, overview: Overview) -> RunView:
+    def _view(self, run: RunRow, overview: Overview, labels: dict[str, str]) -> RunView:
         engine, config = self._engines.stored_with_config(run.config)
         standing = standing_of(engine, run, overview.last)
         reported, last = overview.last_report_at, overview.last
@@ -165,7 +172,7 @@ class History:
             policy=identity_of(engine),
             counts=overview.counts,
             seeds=tuple(map(_seed_view, standing.state.tracker.seeds)),
-            labels=config.labels,
+            labels=labels,
         )
 
 

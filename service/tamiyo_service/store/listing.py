@@ -124,6 +124,21 @@ def decisions(
     return Found(rows, None if found.resume is None else (*found.resume, settled))
 
 
+def decisions_below(
+    connection: Connection, wanted: DecisionFilter, limit: int, below: int
+) -> Found[DecisionRow]:
+    """The same pages of what was there at one moment, whatever is stored meanwhile.
+
+    Args:
+        connection: of a reader.
+        wanted: the filter.
+        limit: size of the page.
+        below: what was settled at that moment; entries from this id on are left out.
+    """
+    found = _decisions(connection, wanted, limit, [by_itself(journal.c.id) < below])
+    return Found(_named(connection, wanted, found.rows), found.resume)
+
+
 def _decisions(
     connection: Connection, wanted: DecisionFilter, limit: int, rare: Sequence[ColumnElement[bool]]
 ) -> Found[Row[Any]]:

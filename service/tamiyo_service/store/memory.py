@@ -141,20 +141,13 @@ class MemoryStore:
         return {run_pk: rewinds for run_pk, rewinds in found.items() if rewinds}
 
     async def decisions(self, wanted: DecisionFilter, limit: int) -> Found[DecisionRow]:
-        names = self._names()
-        rows = [
-            DecisionRow(position, names[entry.run_pk], entry)
-            for position, entry in self._positions(wanted)
-            if _wants(wanted, entry)
-        ]
-        rows.sort(key=lambda row: row.position, reverse=not wanted.ascending)
+        rows = self._decisions(wanted, self.journal.next)
         if wanted.ascending and wanted.run_pk is None:
             return _forward(rows, wanted.after, limit, self.journal.next)
-        if wanted.after is not None:
-            after, ascending = wanted.after, wanted.ascending
-            rows = [row for row in rows if (row.position > after if ascending else row.position < after)]
-        more = len(rows) > limit
-        return Found(rows[:limit], rows[limit - 1].position if more else None)
+        return _page(rows, wanted, limit)
+
+    async def decisions_below(self, wanted: DecisionFilter, limit: int, below: int) -> Found[DecisionRow]:
+        return _page(self._decisions(wanted, below), wanted, limit)
 
     async def outcomes(self, keys: Sequence[DecisionKey]) -> dict[DecisionKey, tuple[OutcomeRow, ...]]:
         return {key: self._outcomes[key] for key in keys if key in self._outcomes}
@@ -189,7 +182,9 @@ class MemoryStore:
         for found in as_seen:
             run = found.run
             self._retired[run.run_pk] = _Retired(run, at, to_archive, self._all_belongings(run.run_pk))
+            labels = self._labels[run.run_pk]
             await self.delete_run(run.run_pk, 0)
+            self._labels[run.run_pk] = labels
         return as_seen
 
     async def retired(self, before: int, limit: int) -> list[Retired]:
@@ -202,7 +197,7 @@ class MemoryStore:
             return 0
         kind = next((kind for kind, kept in gone.belongings.items() if kept), None)
         if kind is None:
-            del self._retired[run_pk]
+            del self._retired[run_pk], self._labels[run_pk]
             return 1
         erased = len(gone.belongings[kind][:rows])
         del gone.belongings[kind][:rows]
@@ -284,10 +279,21 @@ class MemoryStore:
     def _of(self, run_pk: int) -> list[Entry]:
         return self._entries.get(run_pk, [])
 
-    def _positions(self, wanted: DecisionFilter) -> Iterator[tuple[Position, Entry]]:
+    def _decisions(self, wanted: DecisionFilter, below: int) -> list[DecisionRow]:
+        names = self._names()
+        rows = [
+            DecisionRow(position, names[entry.run_pk], entry)
+            for position, entry in self._positions(wanted, below)
+            if _wants(wanted, entry)
+        ]
+        rows.sort(key=lambda row: row.position, reverse=not wanted.ascending)
+        return rows
+
+    def _positions(self, wanted: DecisionFilter, below: int) -> Iterator[tuple[Position, Entry]]:
+        known = ((number, entry) for number, entry in self.journal.entries.items() if number < below)
         if wanted.run_pk is None:
-            return (((entry.at, number), entry) for number, entry in self.journal.entries.items())
-        return (((entry.seq,), entry) for entry in self._of(wanted.run_pk))
+            return (((entry.at, number), entry) for number, entry in known)
+        return (((entry.seq,), entry) for _, entry in known if entry.run_pk == wanted.run_pk)
 
     def _wants_run(self, wanted: RunFilter, row: RunRow) -> bool:
         reports = [entry.at for entry in self._of(row.run_pk) if entry.epoch is not None]
@@ -305,6 +311,14 @@ def _is_due(cutoffs: Cutoffs, found: Expired) -> bool:
     completed = found.run.status is RunStatus.COMPLETED
     moment = cutoffs.completed if completed else cutoffs.silent
     return moment is not None and found.last_at <= moment
+
+
+def _page(rows: list[DecisionRow], wanted: DecisionFilter, limit: int) -> Found[DecisionRow]:
+    if wanted.after is not None:
+        after, ascending = wanted.after, wanted.ascending
+        rows = [row for row in rows if (row.position > after if ascending else row.position < after)]
+    more = len(rows) > limit
+    return Found(rows[:limit], rows[limit - 1].position if more else None)
 
 
 def _forward(

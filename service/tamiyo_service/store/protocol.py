@@ -112,6 +112,12 @@ class Store(Protocol):
     async def decisions(self, wanted: DecisionFilter, limit: int) -> Found[DecisionRow]:
         """At most `limit` decisions: of all runs by the moment decided, of one run by their numbers."""
 
+    async def decisions_below(self, wanted: DecisionFilter, limit: int, below: int) -> Found[DecisionRow]:
+        """The same, leaving out what has this number in the journal or a higher one: a moment's decisions.
+
+        Positions of all runs are moment and number, in either direction.
+        """
+
     async def outcomes(self, keys: Sequence[DecisionKey]) -> dict[DecisionKey, tuple[OutcomeRow, ...]]:
         """What became of the commands of these decisions; decisions without outcomes are absent."""
 

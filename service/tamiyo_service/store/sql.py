@@ -171,6 +171,9 @@ class SqlStore:
 
         return await self._read(read)
 
+    async def decisions_below(self, wanted: DecisionFilter, limit: int, below: int) -> Found[DecisionRow]:
+        return await self._read(lambda connection: listing.decisions_below(connection, wanted, limit, below))
+
     async def outcomes(self, keys: Sequence[DecisionKey]) -> dict[DecisionKey, tuple[OutcomeRow, ...]]:
         if not keys:
             return {}

@@ -1,0 +1,1 @@
+"""Exports: the history as a file, written while it is read."""
