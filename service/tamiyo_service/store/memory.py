@@ -13,6 +13,8 @@ from tamiyo_leyline import RunStatus
 from tamiyo_service.errors import VersionConflictError
 from tamiyo_service.store.expired import Belonging, Cutoffs, Expired, ExpiredPage, Retired
 from tamiyo_service.store.memory_journal import MemoryJournal
+from tamiyo_service.store.memory_models import MemoryModels, MemoryShadows
+from tamiyo_service.store.models import ModelStore
 from tamiyo_service.store.protocol import Ended
 from tamiyo_service.store.rows import (
     ClientDecisionRow,
@@ -32,6 +34,7 @@ from tamiyo_service.store.rows import (
     Write,
     rewind_of,
 )
+from tamiyo_service.store.shadows import ShadowStore
 
 
 class _Retired(NamedTuple):
@@ -55,6 +58,9 @@ class MemoryStore:
         self._client_decisions: dict[DecisionKey, ClientDecisionRow] = {}
         self._retired: dict[int, _Retired] = {}
         self._created = 0
+        self.models: ModelStore = MemoryModels()
+        self._shadows = MemoryShadows(self.journal, self._keyed, self._before)
+        self.shadows: ShadowStore = self._shadows
 
     async def open(self) -> None:
         return
@@ -96,6 +102,7 @@ class MemoryStore:
         self._entries.pop(run_pk, None)
         self._labels.pop(run_pk, None)
         self.journal.forget(run_pk)
+        self._shadows.forget(run_pk)
         self._outcomes = {key: rows for key, rows in self._outcomes.items() if key.run_pk != run_pk}
         self._client_decisions = {
             key: row for key, row in self._client_decisions.items() if key.run_pk != run_pk

@@ -9,6 +9,7 @@ from typing import Protocol
 from tamiyo_service.errors import TamiyoError
 from tamiyo_service.store.expired import Belonging, Cutoffs, Expired, ExpiredPage, Retired
 from tamiyo_service.store.journal import Journal
+from tamiyo_service.store.models import ModelStore
 from tamiyo_service.store.rows import (
     ClientDecisionRow,
     DecisionFilter,
@@ -24,6 +25,7 @@ from tamiyo_service.store.rows import (
     RunRow,
     Write,
 )
+from tamiyo_service.store.shadows import ShadowStore
 
 Ended = Callable[[TamiyoError | None], None]
 
@@ -33,8 +35,13 @@ class Store(Protocol):
 
     Every method may raise `StoreUnavailableError`: nothing was changed, the same call may succeed later.
 
+    Attributes:
+        models: what is known of models.
+        shadows: what shadow policies decide.
     """
 
+    models: ModelStore
+    shadows: ShadowStore
 
     @property
     def journal(self) -> Journal:

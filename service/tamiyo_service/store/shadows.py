@@ -91,6 +91,8 @@ class ShadowStore(Protocol):
     async def take(self, holder: str, now: int, until: int) -> list[Share]:
         """Half of the free shares that have something to do, those that are farthest behind first.
 
+        What the taker itself still holds counts as free.
+
         Args:
             holder: unique name of the taker.
             now: the present moment, in microseconds since 1970.
@@ -149,7 +151,7 @@ class SqlShadows:
 
     async def take(self, holder: str, now: int, until: int) -> list[Share]:
         settled = await self.settled()
-        wanted = partial(_free, now=now, settled=settled)
+        wanted = partial(_free, holder=holder, now=now, settled=settled)
         # Mostly there is nothing to do, and no write is spent on finding that out.
         if not await self._read(wanted):
             return []
@@ -194,10 +196,10 @@ def _begin(database: Database, connection: Connection, position: int) -> None:
         connection.execute(database.insert_if_absent(shadow_shares).values(row))
 
 
-def _free(connection: Connection, *, now: int, settled: int) -> list[Share]:
+def _free(connection: Connection, *, holder: str, now: int, settled: int) -> list[Share]:
     column = shadow_shares.c
     behind = column.position < settled - 1
-    free = or_(column.holder.is_(None), column.held_until < now)
+    free = or_(column.holder.is_(None), column.holder == holder, column.held_until < now)
     wanted = select(column.share, column.position).where(behind, free).order_by(column.position, column.share)
     return [Share(*row) for row in connection.execute(wanted.with_for_update(skip_locked=True))]
 

@@ -30,6 +30,7 @@ from tamiyo_service.store.dialect import (
 )
 from tamiyo_service.store.expired import Belonging, Cutoffs, Expired, ExpiredPage, Retired
 from tamiyo_service.store.migrate import prepare
+from tamiyo_service.store.models import ModelStore, SqlModels
 from tamiyo_service.store.outage import Outage
 from tamiyo_service.store.overviews import overviews
 from tamiyo_service.store.protocol import Ended
@@ -52,6 +53,7 @@ from tamiyo_service.store.rows import (
     run_of,
 )
 from tamiyo_service.store.schema import client_decisions, runs
+from tamiyo_service.store.shadows import ShadowStore, SqlShadows
 from tamiyo_service.store.sql_journal import SqlJournal
 from tamiyo_service.store.transactions import Job, Task, Transactions, insert_labels
 from tamiyo_service.store.writer import GroupWriter
@@ -93,6 +95,8 @@ class SqlStore:
             self._transactions.execute, _translate, write_limit, swift
         )
         self._readers = ThreadPoolExecutor(READ_CONNECTIONS, thread_name_prefix="tamiyo-reader")
+        self.models: ModelStore = SqlModels(self._database, self._read, self._do)
+        self.shadows: ShadowStore = SqlShadows(self._database, self._read, self._do)
         self.journal: Final = SqlJournal(self._database, self._read)
 
     async def open(self) -> None:
