@@ -32,17 +32,19 @@ class CloningConfig:
         weight_decay: decoupled, as AdamW has it.
         balance: exponent of the inverse frequency that weighs an action: 0 as they come, 1 all alike.
         value_weight: of the critic's loss against the actors'.
-        validation_share: of the runs, held out.
+        validation_share: of the runs, which say when to stop.
+        test_share: of the runs, which nothing learns from: what is reported is measured on them.
     """
 
     passes: int = 120
     patience: int = 15
     batch_size: int = 256
     learning_rate: float = 1e-3
-    weight_decay: float = 1e-3
-    balance: float = 0.5
+    weight_decay: float = 1.0
+    balance: float = 0.3
     value_weight: float = 0.1
-    validation_share: float = 0.25
+    validation_share: float = 0.2
+    test_share: float = 0.2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,18 +90,19 @@ class Rows:
         return Rows(self.features[rows], self.mask[rows], self.action[rows], self.value[rows], self.run[rows])
 
 
-def split_by_run(rows: Rows, share: float, generator: torch.Generator) -> tuple[Rows, Rows]:
-    """Rows to learn from and rows held out, no run in both.
+def split_by_run(rows: Rows, shares: Sequence[float], generator: torch.Generator) -> tuple[Rows, ...]:
+    """Rows in parts, no run in two of them.
 
     Args:
         rows: of all runs.
-        share: of the runs that are held out.
+        shares: of the runs that go to each part but the first, which gets the rest.
         generator: of the choice.
     """
     runs = torch.tensor(sorted(set(rows.run.tolist())))
     order = runs[torch.randperm(len(runs), generator=generator)]
-    held_out = max(1, round(share * len(runs)))
-    return rows.of_runs(order[held_out:]), rows.of_runs(order[:held_out])
+    counts = [max(1, round(share * len(runs))) for share in shares]
+    parts = torch.split(order, [len(runs) - sum(counts), *counts])
+    return tuple(rows.of_runs(part) for part in parts)
 
 
 def normalise_by(network: ActorCritic, rows: Rows, unread: Sequence[int]) -> None:

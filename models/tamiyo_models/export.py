@@ -12,28 +12,24 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import torch
-from pydantic import JsonValue
-from tamiyo_core.observation import ObservationSchema
-from tamiyo_core.policy import Question
-from tamiyo_leyline import Topology
+from tamiyo_core.observation import OBSERVATIONS
+from tamiyo_leyline import action_layout
 
 from tamiyo_models.artifact import ArtifactError, load_network
 from tamiyo_models.deployed import DeployedNetwork
 from tamiyo_models.manifest import (
     MANIFEST_NAME,
     ArtifactFile,
-    ArtifactTopology,
     FileFormat,
     Manifest,
-    Normaliser,
     SelfTest,
+    SelfTestQuestion,
     SelfTestRow,
-    Training,
+    Subject,
 )
 from tamiyo_models.network import ActorCritic
 from tamiyo_models.onnx_graph import onnx_bytes
@@ -42,35 +38,6 @@ from tamiyo_models.torchscript import torchscript_bytes
 TOLERANCE: Final = 1e-5
 """Of probabilities, between any two formats, devices and batch sizes."""
 _NAMES: Final[dict[FileFormat, str]] = {"torchscript": "network.pt", "onnx": "network.onnx"}
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is to be known of a network besides its weights.
-
-    Attributes:
-        name: of the artifact.
-        version: of the artifact.
-        description: one sentence for people.
-        topology: whose blueprints it germinates.
-        observation: what it reads.
-        value_meaning: what its critic estimates, with the unit.
-        normaliser: where its normalisation comes from.
-        training: how it came to be.
-        metrics: what was measured of it.
-        questions: of the self-test; they should differ as what it will be asked does.
-    """
-
-    name: str
-    version: str
-    description: str
-    topology: Topology
-    observation: ObservationSchema
-    value_meaning: str
-    normaliser: Normaliser
-    training: Training
-    questions: Sequence[Question]
-    metrics: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 def export_network(network: ActorCritic, subject: Subject, directory: Path) -> Manifest:
@@ -82,7 +49,8 @@ def export_network(network: ActorCritic, subject: Subject, directory: Path) -> M
         directory: where it goes; an artifact that is there is replaced.
 
     Raises:
-        ArtifactError: if what was written does not answer as the network does; the directory is unchanged.
+        ArtifactError: if the network does not fit what is said of it, or what was written does not answer as
+            the network does; the directory is unchanged.
         OSError: if it cannot be written.
     """
     network = network.eval()
@@ -105,7 +73,7 @@ def export_network(network: ActorCritic, subject: Subject, directory: Path) -> M
     return manifest
 
 
-def self_test(network: ActorCritic, questions: Sequence[Question]) -> SelfTest:
+def self_test(network: ActorCritic, questions: Sequence[SelfTestQuestion]) -> SelfTest:
     """The questions with what the network answers before it is exported.
 
     Raises:
@@ -117,7 +85,7 @@ def self_test(network: ActorCritic, questions: Sequence[Question]) -> SelfTest:
         log_probs, value, uncertainty = network(features, mask)
     if not (value.isfinite().all() and log_probs[mask].isfinite().all()):
         raise ArtifactError("the network's answers to the self-test are not finite: it cannot be exported")
-    answers = zip(log_probs.tolist(), value.tolist(), uncertainty.tolist(), strict=True)
+    answers = zip(features.tolist(), log_probs.tolist(), value.tolist(), uncertainty.tolist(), strict=True)
     rows = tuple(
         SelfTestRow(
             features=tuple(row),
@@ -126,32 +94,34 @@ def self_test(network: ActorCritic, questions: Sequence[Question]) -> SelfTest:
             value=estimate,
             uncertainty=disagreement,
         )
-        for row, question, (probabilities, estimate, disagreement) in zip(
-            features.tolist(), questions, answers, strict=True
-        )
+        for question, (row, probabilities, estimate, disagreement) in zip(questions, answers, strict=True)
     )
     return SelfTest(tolerance=TOLERANCE, rows=rows)
 
 
 def _manifest(network: ActorCritic, subject: Subject, files: Mapping[FileFormat, bytes]) -> Manifest:
-    shape, topology = network.shape, subject.topology
-    return Manifest(
-        name=subject.name,
-        version=subject.version,
-        description=subject.description,
-        topology=ArtifactTopology(name=topology.name, blueprints=topology.names),
-        actions=topology.layout.names,
-        observation=subject.observation.key,
-        feature_names=subject.observation.feature_names,
-        hidden=shape.hidden,
-        head=shape.head,
-        actors=shape.actors,
-        value_meaning=subject.value_meaning,
-        normaliser=subject.normaliser,
-        files={file_format: _entry(file_format, data) for file_format, data in files.items()},
-        training=subject.training,
-        metrics=dict(subject.metrics),
-        self_test=self_test(network, subject.questions),
+    shape, schema = network.shape, OBSERVATIONS.get(subject.observation)
+    actions = action_layout(subject.topology.blueprints).names
+    if schema is None:
+        raise ArtifactError(
+            f"observation {subject.observation!r} is not known; known: {', '.join(OBSERVATIONS)}"
+        )
+    if (shape.features, shape.actions) != (len(schema.feature_names), len(actions)):
+        raise ArtifactError(
+            f"the network has {shape.features} features and {shape.actions} actions; {schema.key} has"
+            f" {len(schema.feature_names)}, topology {subject.topology.name} {len(actions)}"
+        )
+    return Manifest.model_validate(
+        subject.model_dump(exclude={"questions"})
+        | {
+            "actions": actions,
+            "feature_names": schema.feature_names,
+            "hidden": shape.hidden,
+            "head": shape.head,
+            "actors": shape.actors,
+            "files": {file_format: _entry(file_format, data) for file_format, data in files.items()},
+            "self_test": self_test(network, subject.questions),
+        }
     )
 
 

@@ -8,10 +8,10 @@
         │
     clone ── an ensemble of actors learns it; other runs say how well
         │
-    export ── TorchScript and ONNX, manifest, self-test
+    export_network ── TorchScript and ONNX, manifest, self-test
 
-``python -m tamiyo_models.imitation --out DIRECTORY`` does all of it; the same seed gives the same network on
-the same versions of torch and numpy.
+``tamiyo models imitate --out DIRECTORY`` does all of it; the same seed gives the same network on the same
+versions of torch and numpy.
 """
 
 from __future__ import annotations
@@ -20,13 +20,11 @@ import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 from typing import Final
 
 import torch
 from pydantic import JsonValue, TypeAdapter
 from tamiyo_core.observation import GARDEN
-from tamiyo_core.policy import Question
 from tamiyo_core.rules import RULES_VERSION
 from tamiyo_leyline import TOPOLOGIES
 
@@ -40,8 +38,7 @@ from tamiyo_models.cloning import (
     split_by_run,
 )
 from tamiyo_models.demonstrations import Demonstration, demonstrate, situations
-from tamiyo_models.export import Subject, export_network
-from tamiyo_models.manifest import Manifest, Normaliser, Training
+from tamiyo_models.manifest import ArtifactTopology, Normaliser, SelfTestQuestion, Subject, Training
 from tamiyo_models.network import ActorCritic, NetworkShape
 
 NAME: Final = "imitation-cnn"
@@ -76,24 +73,6 @@ class ImitationConfig:
     cloning: CloningConfig = field(default_factory=CloningConfig)
 
 
-def imitate(
-    config: ImitationConfig, directory: Path, *, artifact_version: str, progress: Progress | None = None
-) -> Manifest:
-    """Train, collect, learn, measure and export.
-
-    Args:
-        config: settings.
-        directory: where the artifact goes.
-        artifact_version: what it is called.
-        progress: told how far the trainings are.
-
-    Raises:
-        ArtifactError: if what was exported does not answer as the network does.
-    """
-    demonstrations = collect(config.runs, config.seed, progress)
-    return learn(demonstrations, config, directory, artifact_version=artifact_version)
-
-
 def collect(runs: int, seed: int, progress: Progress | None = None) -> list[Demonstration]:
     """The demonstrations of `runs` trainings."""
     collected: list[Demonstration] = []
@@ -107,34 +86,40 @@ def collect(runs: int, seed: int, progress: Progress | None = None) -> list[Demo
 def learn(
     demonstrations: Sequence[Demonstration],
     config: ImitationConfig,
-    directory: Path,
     *,
     artifact_version: str,
-) -> Manifest:
-    """Learn from demonstrations, measure on runs held out, and export."""
+) -> tuple[ActorCritic, Subject]:
+    """Learn from demonstrations and measure on runs held out: what there is to export.
+
+    Args:
+        demonstrations: of at least five runs.
+        config: settings; `runs` is how many there were.
+        artifact_version: what the artifact is to be called.
+    """
     generator = torch.Generator().manual_seed(config.seed)
     rows = Rows.of(demonstrations)
-    known, held_out = split_by_run(rows, config.cloning.validation_share, generator)
+    shares = (config.cloning.validation_share, config.cloning.test_share)
+    known, validation, test = split_by_run(rows, shares, generator)
     unread = [GARDEN.feature_names.index(name) for name in UNREAD]
     actions = _TOPOLOGY.layout.names
     shape = NetworkShape(len(GARDEN.feature_names), len(actions), actors=config.actors)
     network = ActorCritic(shape, generator)
     normalise_by(network, known, unread)
-    course = clone(network, known, held_out, config.cloning, generator)
-    measured = {"training": course, "held_out": agreement(network, held_out, actions)}
+    course = clone(network, known, validation, config.cloning, generator)
+    measured = {"training": course, "test": agreement(network, test, actions)}
     subject = Subject(
         name=NAME,
         version=artifact_version,
         description=_DESCRIPTION,
-        topology=_TOPOLOGY,
-        observation=GARDEN,
+        topology=ArtifactTopology(name=_TOPOLOGY.name, blueprints=_TOPOLOGY.names),
+        observation=GARDEN.key,
         value_meaning=_VALUE,
         normaliser=Normaliser(count=len(known), ranges=ranges_of(known, unread)),
         training=_training(config, rows),
-        questions=_varied(held_out, len(actions)),
+        questions=_varied(test, len(actions)),
         metrics=_JSON.validate_python(measured),
     )
-    return export_network(network, subject, directory)
+    return network, subject
 
 
 _JSON: Final = TypeAdapter(dict[str, JsonValue])
@@ -156,13 +141,13 @@ def _training(config: ImitationConfig, rows: Rows) -> Training:
     )
 
 
-def _varied(rows: Rows, actions: int) -> list[Question]:
+def _varied(rows: Rows, actions: int) -> tuple[SelfTestQuestion, ...]:
     """Questions of every kind: the first rows of each action by turns."""
     of_action = [torch.nonzero(rows.action == action).flatten().tolist() for action in range(actions)]
     chosen: list[int] = []
     while len(chosen) < min(SELF_TEST_ROWS, len(rows)):
         chosen += [places.pop(0) for places in of_action if places]
-    return [
-        Question(tuple(rows.features[place].tolist()), tuple(rows.mask[place].tolist()))
+    return tuple(
+        SelfTestQuestion(features=tuple(rows.features[place].tolist()), mask=tuple(rows.mask[place].tolist()))
         for place in chosen[:SELF_TEST_ROWS]
-    ]
+    )

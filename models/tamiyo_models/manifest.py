@@ -87,6 +87,30 @@ class Training(Part):
     libraries: dict[str, str] = Field(description="Versions of what it was trained with.")
 
 
+class SelfTestQuestion(Part):
+    """A question of the self-test, before a network has answered it."""
+
+    features: tuple[float, ...]
+    mask: tuple[bool, ...]
+
+
+class Subject(Part):
+    """What is to be known of a trained network besides its weights."""
+
+    name: Name
+    version: Name
+    description: str = Field(description="One sentence for people.")
+    topology: ArtifactTopology
+    observation: str = Field(description="Schema of the features, name/version.")
+    value_meaning: str = Field(description="What the critic's value says, with its unit.")
+    normaliser: Normaliser
+    training: Training
+    metrics: dict[str, JsonValue] = Field(default_factory=dict)
+    questions: tuple[SelfTestQuestion, ...] = Field(
+        min_length=1, max_length=1024, description="They should differ as what it will be asked does."
+    )
+
+
 class Manifest(Part):
     """Everything to be known of an artifact."""
 

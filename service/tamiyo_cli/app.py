@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from tamiyo_cli import models
+
 app = typer.Typer(
     name="tamiyo",
     help="The decision service for neural networks that grow while they train.",
@@ -14,6 +16,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(models.app)
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 Url = Annotated[str, typer.Option(envvar="TAMIYO_URL", help="Where the service is.")]

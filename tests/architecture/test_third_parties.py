@@ -14,7 +14,7 @@ ALLOWED = {
     "tamiyo_client": {"httpx", "pydantic", "pydantic_core"},
     "tamiyo_core": set[str](),
     "tamiyo_garden": {"mnist1d", "numpy", "sklearn", "torch"},
-    "tamiyo_models": {"numpy", "torch"},
+    "tamiyo_models": {"numpy", "onnx", "onnxruntime", "pydantic", "safetensors", "torch"},
     "tamiyo_service": {
         "alembic",
         "fastapi",
