@@ -76,16 +76,11 @@ class CudaRunner:
     def launch(self, rows: int) -> None:
         """Start a forward pass over the first `rows` rows without waiting for it."""
         with torch.cuda.stream(self._stream):
-            graph = self._graphs.get(self.padded(rows))
+            graph = self._graphs.get(padded(rows))
             if graph is None:
                 self._pass(rows)
             else:
                 graph.replay()
-
-    def padded(self, rows: int) -> int:
-        """The size of the ladder that `rows` are padded up to; beyond the ladder `rows` itself."""
-        step = bisect_left(LADDER, rows)
-        return LADDER[step] if step < len(LADDER) else rows
 
     @property
     def stream(self) -> torch.cuda.Stream:
@@ -117,10 +112,19 @@ class CudaRunner:
         self._answers[:rows].copy_(output, non_blocking=True)
 
 
+def padded(rows: int) -> int:
+    """The size of the ladder that `rows` are padded up to; beyond the ladder `rows` itself."""
+    step = bisect_left(LADDER, rows)
+    return LADDER[step] if step < len(LADDER) else rows
+
+
 def _available(device: str) -> torch.device:
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise NotReadableError(f"{device!r} is no device: {first_line(error)}") from error
     if not torch.cuda.is_available():
         raise NotReadableError(f"no CUDA device is available for {device}")
-    chosen = torch.device(device)
     index = torch.cuda.current_device() if chosen.index is None else chosen.index
     if index >= torch.cuda.device_count():
         raise NotReadableError(
