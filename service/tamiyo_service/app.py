@@ -8,7 +8,7 @@ from functools import partial
 
 from fastapi import Depends, FastAPI
 from starlette.types import Receive, Scope, Send
-from tamiyo_leyline import __version__
+from tamiyo_leyline import RunConfig, __version__
 
 from tamiyo_service.api import batch, decisions, events, export, health, notes, operators, runs
 from tamiyo_service.api.border import Border, Gate
@@ -24,12 +24,15 @@ from tamiyo_service.retention.erasing import Eraser
 from tamiyo_service.retention.rules import Rules
 from tamiyo_service.retention.sweep import Sweep
 from tamiyo_service.retention.sweeper import Sweeper
+from tamiyo_service.runs.advising import NoAdvisor
+from tamiyo_service.runs.batches import Batches
 from tamiyo_service.runs.desk import Desk
 from tamiyo_service.runs.engines import Engines
 from tamiyo_service.runs.forgetting import forget
 from tamiyo_service.runs.history import History
 from tamiyo_service.runs.intake import Intake
 from tamiyo_service.runs.lifecycle import Lifecycle
+from tamiyo_service.runs.newcomers import Newcomers
 from tamiyo_service.runs.remarks import Remarks
 from tamiyo_service.runs.session import Sessions
 from tamiyo_service.settings import Settings
@@ -99,10 +102,13 @@ def _wire(settings: Settings, store: Store | None, clock: Clock) -> Services:
     sessions = Sessions(store, engines, settings.cached_runs)
     eraser = Eraser(store)
     desk = Desk(store, sessions, eraser)
+    advisor = NoAdvisor()
+    newcomers = Newcomers(store, engines, _default_config, clock)
     gate = Gate()
     return Services(
         store=store,
-        intake=Intake(store, engines, sessions, desk, clock, auto_create=settings.auto_create),
+        intake=Intake(store, sessions, desk, newcomers, advisor, clock, auto_create=settings.auto_create),
+        batches=Batches(store, sessions, desk, newcomers if settings.auto_create else None, advisor, clock),
         lifecycle=Lifecycle(store, engines, desk, clock),
         history=History(store, engines),
         gate=gate,
@@ -113,6 +119,12 @@ def _wire(settings: Settings, store: Store | None, clock: Clock) -> Services:
         remarks=Remarks(store, desk, clock),
         live=Hub(store, lambda: gate.stopping, seats=settings.subscribers),
     )
+
+
+async def default_config() -> RunConfig:
+    from tamiyo_leyline import RunConfig
+
+    return RunConfig()
 
 
 def _sweeper(settings: Settings, store: Store, sessions: Sessions, clock: Clock) -> Sweeper:

@@ -17,10 +17,12 @@ class FailingStore(MemoryStore):
         super().__init__()
         self.broken = False
 
-    def append(self, write: Write, ended: Ended) -> asyncio.Future[None]:
+    def append(
+        self, write: Write, ended: Ended, waiter: asyncio.Future[None] | None = None
+    ) -> asyncio.Future[None]:
         if not self.broken:
-            return super().append(write, ended)
-        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            return super().append(write, ended, waiter)
+        written = asyncio.get_running_loop().create_future() if waiter is None else waiter
         error = StoreUnavailableError("the disk is full")
         ended(error)
         written.set_exception(error)
@@ -44,11 +46,14 @@ class SlowStore(MemoryStore):
         self.looks = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def append(self, write: Write, ended: Ended) -> asyncio.Future[None]:
-        task = asyncio.ensure_future(self._append_later(write, ended))
+    def append(
+        self, write: Write, ended: Ended, waiter: asyncio.Future[None] | None = None
+    ) -> asyncio.Future[None]:
+        written = asyncio.get_running_loop().create_future() if waiter is None else waiter
+        task = asyncio.ensure_future(self._append_later(write, ended, written))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return asyncio.shield(task)
+        return written
 
     async def load(self, run_id: str) -> tuple[RunRow, Entry | None] | None:
         self.looks += 1
@@ -56,10 +61,10 @@ class SlowStore(MemoryStore):
         await self.reads_open.wait()
         return await super().load(run_id)
 
-    async def _append_later(self, write: Write, ended: Ended) -> None:
+    async def _append_later(self, write: Write, ended: Ended, written: asyncio.Future[None]) -> None:
         self.waiting.set()
         await self.writes_open.wait()
-        await super().append(write, ended)
+        super().append(write, ended, written)
 
 
 class CountingStore(MemoryStore):

@@ -8,9 +8,11 @@ from datetime import datetime
 from typing import Any
 
 import structlog
+from tamiyo_leyline import EpochReport
 from tamiyo_service import Settings
 from tamiyo_service.clock import utc_now
-from tamiyo_service.runs.reports import Reply
+from tamiyo_service.runs.deciding import Reply
+from tamiyo_service.runs.seat import TOGETHER
 from tamiyo_service.runs.stretches import STRETCH_SECONDS
 from tamiyo_service.store import MemoryStore
 from tamiyo_service.store.rows import DecisionKey, Entry, NewRun, RunRow
@@ -165,19 +167,25 @@ async def test_a_defect_concerns_its_report_alone() -> None:
 
 
 async def test_others_have_their_turn_while_a_batch_is_decided() -> None:
+    working = False
+
     def working_clock() -> datetime:
         """Tells the time after as much work as others have to wait for at a stretch."""
-        until = time.monotonic() + STRETCH_SECONDS
+        until = time.monotonic() + working * STRETCH_SECONDS
         while time.monotonic() < until:
             pass
         return utc_now()
 
-    reports = [(f"run-{number}", epoch_report(1)) for number in range(20)]
+    def reports(epoch: int) -> list[tuple[str, EpochReport]]:
+        return [(f"run-{number}", epoch_report(epoch)) for number in range(20 * TOGETHER)]
+
     async with open_app(Settings(), store=MemoryStore(), clock=working_clock) as app:
-        batch = asyncio.ensure_future(app.state.services.intake.batch(reports))
+        await app.state.services.batches.answer(reports(0))
+        working = True
+        batch = asyncio.ensure_future(app.state.services.batches.answer(reports(1)))
         turns = 0
         while not batch.done():
             await asyncio.sleep(0)
             turns += 1
     assert all(isinstance(reply, Reply) for reply in batch.result())
-    assert turns > len(reports)
+    assert turns > 20

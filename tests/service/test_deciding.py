@@ -9,7 +9,15 @@ import pytest
 from tamiyo_core import decision_id
 from tamiyo_leyline import DecisionReply, RunConfig
 from tamiyo_service.runs.creation import draft_session
-from tamiyo_service.runs.deciding import decide, identity_of, recompute, reply_json, same_content
+from tamiyo_service.runs.deciding import (
+    Case,
+    conclude,
+    identity_of,
+    observe,
+    recompute,
+    reply_json,
+    same_content,
+)
 from tamiyo_service.runs.engines import Engines
 
 from tests.service.samples import epoch_report, seed
@@ -35,8 +43,10 @@ def test_a_reply_put_together_by_hand_is_what_the_schema_writes(story: list[dict
     for epoch, fields in enumerate(story):
         report = epoch_report(epoch, **fields)
         before = session.standing
-        session.standing, write = decide(session, report, report.model_dump_json(), NOW, backfill=False)
-        (entry,) = write.entries
+        cases = [Case(session, report, report.model_dump_json(), backfill=False)]
+        (decided,) = conclude(cases, observe(cases), [None], NOW)
+        session.standing = decided.standing
+        (entry,) = decided.write.entries
         _, step = recompute(session, None, entry) if epoch == 0 else (None, None)
         if step is None:
             decision = decision_id(session.run_id, 0, epoch)

@@ -144,7 +144,7 @@ async def test_more_runs_than_fit_go_round_and_round() -> None:
     async with open_app(Settings(cached_runs=1_000), store=store) as app:
         intake = app.state.services.intake
         for epoch in range(rounds):
-            reported = epoch_report(epoch)
+            reported = epoch_report(epoch).model_dump_json().encode()
             for start in range(0, runs, 500):
                 numbers = range(start, start + 500)
                 await asyncio.gather(*(intake.report(f"run-{number}", reported) for number in numbers))
@@ -173,7 +173,10 @@ async def test_an_idle_cached_run_costs_little_memory() -> None:
     runs, epochs = 100, 15
     store = MemoryStore()
     growing = [seed("TRAINING", metrics={"current_val_accuracy": 60.0, "accuracy_at_stage_start": 55.0})]
-    reports = [epoch_report(epoch, seeds=growing, val_loss=0.5 + epoch / 7) for epoch in range(epochs)]
+    reports = [
+        epoch_report(epoch, seeds=growing, val_loss=0.5 + epoch / 7).model_dump_json().encode()
+        for epoch in range(epochs)
+    ]
     intake = create_app(Settings(), store=store).state.services.intake
     for number in range(runs):
         for reported in reports:

@@ -16,8 +16,8 @@ from tamiyo_service.api.queries import NO_PARAMETERS
 from tamiyo_service.api.schemas import BatchRequest, problems, require_run_id
 from tamiyo_service.api.services import Wired
 from tamiyo_service.errors import InvalidReportError, InvalidRunIdError
-from tamiyo_service.runs.intake import Refusal
-from tamiyo_service.runs.reports import Reply
+from tamiyo_service.runs.batches import Refusal
+from tamiyo_service.runs.deciding import Reply
 
 router = APIRouter(tags=["trainers"])
 
@@ -37,7 +37,7 @@ async def report_epochs(request: Request, services: Wired) -> Response:
     """Report up to 1 024 epochs of any runs; each gets a reply or a problem of its own, in order."""
     items = await _items(await request.body())
     reports = [(item.run_id, item.report) for item in items if isinstance(item, BatchItem)]
-    answers = iter(await services.intake.batch(reports))
+    answers = iter(await services.batches.answer(reports))
     results, turns = list[str](), Turns()
     for item in items:
         results.append(result_json(next(answers) if isinstance(item, BatchItem) else item))

@@ -22,9 +22,9 @@ from tamiyo_service.api.bodies import JsonBody
 from tamiyo_service.api.errors import problem_of, problem_response
 from tamiyo_service.api.schemas import RunIdPath, StatefulReply, problems, require_run_id
 from tamiyo_service.errors import InvalidQueryError, TamiyoError
+from tamiyo_service.runs.deciding import Reply
 from tamiyo_service.runs.history import History
 from tamiyo_service.runs.intake import Intake
-from tamiyo_service.runs.reports import Reply
 
 REPORT: Final = JsonBody(EpochReport, ProblemCode.INVALID_REPORT)
 ReportBody = Annotated[EpochReport, Depends(REPORT)]
@@ -71,7 +71,7 @@ class EpochEndpoint:
         """The same route as FastAPI would describe it: only for the OpenAPI document."""
         return APIRoute(
             PATH,
-            self.answer,
+            self.documented,
             methods=["POST"],
             openapi_extra=REPORT.documented(),
             response_model=StatefulReply | DecisionRecord,
@@ -95,8 +95,7 @@ class EpochEndpoint:
         try:
             run_id = require_run_id(scope["path_params"]["run_id"])
             options = _options(scope["query_string"]) if scope["query_string"] else _NO_OPTIONS
-            report = EpochReport.model_validate_json(await _body(receive))
-            body, replayed = await self.answer(run_id, report, options)
+            body, replayed = await self._answer(run_id, await _body(receive), options)
         except (TamiyoError, ValidationError) as error:
             response = problem_response(problem_of(error, ProblemCode.INVALID_REPORT))
             await response(scope, receive, send)
@@ -106,18 +105,17 @@ class EpochEndpoint:
         else:
             await _send(send, body, replayed=replayed)
 
-    async def answer(
-        self,
-        run_id: RunIdPath,
-        report: ReportBody,
-        options: Annotated[EpochOptions, Query()],
-    ) -> tuple[bytes, bool]:
+    async def documented(
+        self, run_id: RunIdPath, report: ReportBody, options: Annotated[EpochOptions, Query()]
+    ) -> None:
         """Report what an epoch measured; the answer says what to do, and is durable before it is sent.
 
         The same epoch with the same content gets the same bytes again, marked `Tamiyo-Replayed: true`.
         With `explain` the answer is the DecisionRecord; with `snapshot` it has the run's `state` besides.
         """
-        reply = await self._intake.report(run_id, report, create=options.create, backfill=options.backfill)
+
+    async def _answer(self, run_id: str, body: bytes, options: EpochOptions) -> tuple[bytes, bool]:
+        reply = await self._intake.report(run_id, body, create=options.create, backfill=options.backfill)
         if options.explain or options.snapshot:
             return await self._extended(run_id, reply, options), reply.replayed
         return reply.body.encode(), reply.replayed

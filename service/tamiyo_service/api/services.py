@@ -14,6 +14,7 @@ from tamiyo_service.errors import ShuttingDownError, StoreUnavailableError
 from tamiyo_service.live.hub import Hub
 from tamiyo_service.retention.erasing import Eraser
 from tamiyo_service.retention.sweeper import Sweeper
+from tamiyo_service.runs.batches import Batches
 from tamiyo_service.runs.history import History
 from tamiyo_service.runs.intake import Intake
 from tamiyo_service.runs.lifecycle import Lifecycle
@@ -28,6 +29,7 @@ class Services:
     Attributes:
         store: keeps everything.
         intake: answers reports.
+        batches: answers many at once.
         lifecycle: changes runs otherwise.
         history: tells what was decided and why.
         gate: closes when the service stops.
@@ -41,6 +43,7 @@ class Services:
 
     store: Store
     intake: Intake
+    batches: Batches
     lifecycle: Lifecycle
     history: History
     gate: Gate

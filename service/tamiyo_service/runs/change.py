@@ -34,6 +34,10 @@ class Together(NamedTuple, Generic[Answer]):
     answers: dict[str, Answer]
     errors: dict[str, Exception]
 
+    def knows(self, run_id: str) -> bool:
+        """Whether it is known what became of a run's change."""
+        return run_id in self.answers or run_id in self.errors
+
 
 def joined(writes: Sequence[Write]) -> Write:
     """Several writes of reports as one: all of it is stored, or nothing."""

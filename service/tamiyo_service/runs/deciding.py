@@ -2,63 +2,167 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 from pydantic import TypeAdapter
-from tamiyo_core import Engine, Policy, RunState, Step, decision_id, parse_command_id, uniform_draw
+from tamiyo_core import (
+    Advice,
+    Engine,
+    Observation,
+    Policy,
+    RowAdvice,
+    Step,
+    decision_id,
+    parse_command_id,
+    uniform_draw,
+)
 from tamiyo_leyline import AdaptationCommand, EpochReport, PolicyIdentity, TelemetryEvent
 
-from tamiyo_service.clock import from_micros, to_micros
+from tamiyo_service.clock import Clock, from_micros, to_micros
+from tamiyo_service.runs.advising import Advisor, advice
 from tamiyo_service.runs.session import Last, Session, Standing
 from tamiyo_service.runs.snapshots import restored, snapshot
-from tamiyo_service.store.rows import Entry, InputKind, OutcomeRow, Write
+from tamiyo_service.store.rows import DecisionKey, Entry, InputKind, OutcomeRow, Write
 
 _EVENTS: Final = TypeAdapter(tuple[TelemetryEvent, ...])
 _COMMANDS: Final = TypeAdapter(tuple[AdaptationCommand, ...])
 _DRAW_PURPOSE: Final = "exploration"
 
 
-def decide(
-    session: Session, report: EpochReport, payload: str, now: datetime, *, backfill: bool
-) -> tuple[Standing, Write]:
-    """Where a new report leads, and what must be stored before it does.
+class Case(NamedTuple):
+    """A report to decide."""
+
+    session: Session
+    """Of the run, its turn held."""
+    report: EpochReport
+    """New, accuracies in percent, its blueprints known."""
+    payload: str
+    """The report as JSON."""
+    backfill: bool
+    """Whether the report is late: observed only."""
+
+    @property
+    def key(self) -> DecisionKey:
+        """Of the decision to make."""
+        return DecisionKey(self.session.run_pk, self.report.attempt, self.report.epoch)
+
+    @property
+    def policy(self) -> Policy:
+        """That decides."""
+        return self.session.engine.policy
+
+
+class Reply(NamedTuple):
+    """The answer to a report."""
+
+    key: DecisionKey
+    body: str
+    """The reply as JSON: every repetition gets the same bytes."""
+    replayed: bool
+
+
+class Decided(NamedTuple):
+    """Where a report leads."""
+
+    standing: Standing
+    write: Write
+    """What must be stored before the run stands there."""
+    reply: Reply
+
+
+async def decide(cases: Sequence[Case], advisor: Advisor, clock: Clock) -> list[Decided]:
+    """Where reports of different runs lead; nothing is changed yet.
 
     Args:
-        session: of the run, its turn held.
-        report: new, accuracies in percent, its blueprints known.
-        payload: the report as JSON.
-        now: UTC.
-        backfill: whether the report is late: observed only.
+        cases: to decide.
+        advisor: asks networks.
+        clock: tells when the decisions are made.
     """
+    observations = observe(cases)
+    asked = [(case.policy, one.questions) for case, one in zip(cases, observations, strict=True)]
+    return conclude(cases, observations, await advice(advisor, asked), clock())
+
+
+def observe(cases: Sequence[Case]) -> list[Observation]:
+    """The first half of deciding: every report taken in by its run's engine."""
+    return [
+        case.session.engine.observe(
+            case.session.standing.state,
+            case.report,
+            held=case.session.standing.hold is not None,
+            draw=_draw(case.session, case.report),
+        )
+        for case in cases
+    ]
+
+
+def conclude(
+    cases: Sequence[Case],
+    observations: Sequence[Observation],
+    advices: Sequence[Advice | None],
+    now: datetime,
+) -> list[Decided]:
+    """The second half, stage by stage: each stage for all reports before the next.
+
+    Args:
+        cases: of different runs.
+        observations: of each.
+        advices: to the questions of each; None: there were none.
+        now: UTC.
+    """
+    ids = [decision_id(case.session.run_id, case.report.attempt, case.report.epoch) for case in cases]
+    steps = [
+        case.session.engine.conclude(
+            observation,
+            decision_id=decision,
+            now=now,
+            hold=case.session.standing.hold,
+            backfill=case.backfill,
+            advice=advice,
+        )
+        for case, observation, decision, advice in zip(cases, observations, ids, advices, strict=True)
+    ]
+    replies = [
+        reply_json(case.session.run_id, case.report, decision, step, case.session.engine.policy)
+        for case, decision, step in zip(cases, ids, steps, strict=True)
+    ]
+    events = [_EVENTS.dump_json(step.events, exclude_none=True).decode() for step in steps]
+    states = [snapshot(case.session.engine, step.state) for case, step in zip(cases, steps, strict=True)]
+    at = to_micros(now)
+    return [_decided(*row, at) for row in zip(cases, steps, replies, events, states, strict=True)]
+
+
+def _decided(case: Case, step: Step, reply: str, events: str, state: str, at: int) -> Decided:
+    session, report = case.session, case.report
     standing = session.standing
-    step = _step(session, standing.state, report, standing.hold, now, backfill=backfill)
-    decision = decision_id(session.run_id, report.attempt, report.epoch)
-    reply = reply_json(session.run_id, report, decision, step, session.engine.policy)
+    seq = standing.seq + 1
     entry = Entry(
         run_pk=session.run_pk,
-        seq=standing.seq + 1,
+        seq=seq,
         kind=InputKind.REPORT,
         attempt=report.attempt,
         epoch=report.epoch,
-        at=to_micros(now),
+        at=at,
         action=step.action,
         risk=max([command.risk_level for command in step.commands]),
         policy=session.engine.policy.name,
-        backfill=backfill,
+        backfill=case.backfill,
         hold=standing.hold,
         warnings=orjson.dumps(step.warnings).decode() if step.warnings else None,
-        events=_EVENTS.dump_json(step.events, exclude_none=True).decode() if step.events else None,
-        payload=payload,
+        events=events,
+        payload=case.payload,
         reply=reply,
-        state=snapshot(session.engine, step.state),
+        state=state,
+        advice=_advice_json(step.context.advice),
     )
-    after = Standing(
-        step.state, standing.attempt, entry.seq, standing.hold, None, Last(report.epoch, payload, reply)
-    )
-    return after, Write((entry,), _outcome_rows(session.run_pk, step) if step.outcomes else ())
+    last = Last(report.epoch, case.payload, reply)
+    after = Standing(step.state, standing.attempt, seq, standing.hold, None, last)
+    write = Write((entry,), _outcome_rows(session.run_pk, step) if step.outcomes else ())
+    return Decided(after, write, Reply(case.key, reply, replayed=False))
 
 
 def recompute(session: Session, before: Entry | None, entry: Entry) -> tuple[EpochReport, Step]:
@@ -72,8 +176,17 @@ def recompute(session: Session, before: Entry | None, entry: Entry) -> tuple[Epo
     engine = session.engine
     report = EpochReport.model_validate_json(entry.payload)
     state = engine.initial() if before is None else restored(engine, before.state)
-    now = from_micros(entry.at)
-    return report, _step(session, state, report, entry.hold, now, backfill=entry.backfill)
+    step = engine.step(
+        state,
+        report,
+        decision_id=decision_id(session.run_id, report.attempt, report.epoch),
+        now=from_micros(entry.at),
+        hold=entry.hold,
+        draw=_draw(session, report),
+        backfill=entry.backfill,
+        advice=_advice_of(entry.advice),
+    )
+    return report, step
 
 
 def identity_of(engine: Engine) -> PolicyIdentity:
@@ -100,15 +213,21 @@ def _parsed(payload: str) -> Any:
     return orjson.loads(payload)
 
 
-def _step(
-    session: Session, state: RunState, report: EpochReport, hold: str | None, now: datetime, *, backfill: bool
-) -> Step:
-    run_id, engine = session.run_id, session.engine
-    draw = 1.0
-    if engine.needs_draw:
-        draw = uniform_draw(run_id, report.attempt, report.epoch, _DRAW_PURPOSE)
-    decision = decision_id(run_id, report.attempt, report.epoch)
-    return engine.step(state, report, decision_id=decision, now=now, hold=hold, draw=draw, backfill=backfill)
+def _draw(session: Session, report: EpochReport) -> float:
+    if not session.engine.needs_draw:
+        return 1.0
+    return uniform_draw(session.run_id, report.attempt, report.epoch, _DRAW_PURPOSE)
+
+
+def _advice_json(advice: Advice | None) -> str | None:
+    return None if advice is None else orjson.dumps(advice).decode()
+
+
+def _advice_of(text: str | None) -> Advice | None:
+    advice = None if text is None else orjson.loads(text)
+    if not isinstance(advice, list):
+        return advice
+    return tuple(RowAdvice(tuple(log_probs), value, uncertainty) for log_probs, value, uncertainty in advice)
 
 
 def reply_json(run_id: str, report: EpochReport, decision: str, step: Step, policy: Policy) -> str:

@@ -82,18 +82,17 @@ class Desk:
         raise StoreUnavailableError(f"other processes keep advancing run {run_id}; send it again later")
 
     async def change_together(
-        self, works: Mapping[str, Callable[[Session], Awaitable[Change[Answer]]]]
-    ) -> Together[Answer]:
+        self,
+        works: Mapping[str, Callable[[Session], Awaitable[Change[Answer]]]],
+        done: Together[Answer],
+    ) -> None:
         """Work out changes of several runs, each in its turn, and store all of them in one transaction.
 
         Args:
             works: for each run what works its change out.
-
-        Returns:
-            What became of them. A run has neither answer nor error if there is none of that id, or if another
-            process has advanced it: `change` it by itself.
+            done: what became of them is noted here. A run has neither answer nor error if there is none of
+                that id, or if another process has advanced it: `change` it by itself.
         """
-        done = Together[Answer]({}, {})
         drafts: list[tuple[Session, Change[Answer]]] = []
         try:
             # Every batch takes turns in the same order: no two wait for each other.
@@ -106,8 +105,7 @@ class Desk:
                 self._sessions.release(session)
             raise
         if drafts:
-            await self._store_together(drafts, done)
-        return done
+            await self.store_together(drafts, done)
 
     async def delete(self, run_id: str, at: int) -> None:
         """Remove a run with its history; of a long one the rows go little by little, unseen.
@@ -160,12 +158,19 @@ class Desk:
             return session, change
         return None
 
-    async def _store_together(
+    async def store_together(
         self, drafts: Sequence[tuple[Session, Change[Answer]]], done: Together[Answer]
     ) -> None:
+        """Store changes of several runs in one transaction, and end their turns.
+
+        Args:
+            drafts: sessions, their turns held, each with its change.
+            done: see `change_together`.
+        """
+
         def end(error: TamiyoError | None) -> None:
             for session, change in drafts:
-                self._end(session, change.standing, error)
+                self.end(session, change.standing, error)
 
         write = joined([change.write for _, change in drafts if change.write is not None])
         try:
@@ -223,9 +228,10 @@ class Desk:
         if change.write is None:
             self._sessions.release(session)
             return None
-        return self._store.append(change.write, partial(self._end, session, change.standing))
+        return self._store.append(change.write, partial(self.end, session, change.standing))
 
-    def _end(self, session: Session, standing: Standing, error: TamiyoError | None) -> None:
+    def end(self, session: Session, standing: Standing, error: TamiyoError | None) -> None:
+        """End a turn with the write it led to."""
         if error is None:
             session.standing = standing
         else:

@@ -23,7 +23,7 @@ from tamiyo_service.runs.change import Change
 from tamiyo_service.runs.creation import new_run
 from tamiyo_service.runs.desk import Desk
 from tamiyo_service.runs.engines import Engines
-from tamiyo_service.runs.reports import Reports
+from tamiyo_service.runs.issued import IssuedCommands
 from tamiyo_service.runs.session import Session, Standing
 from tamiyo_service.runs.snapshots import restored, snapshot
 from tamiyo_service.runs.timeline import kept_up_to
@@ -46,7 +46,7 @@ class Lifecycle:
         self._engines = engines
         self._desk = desk
         self._clock = clock
-        self._reports = Reports(store.report, clock)
+        self._issued = IssuedCommands(store.report)
 
     async def create(self, run_id: str, config: RunConfig) -> tuple[RunRow, bool]:
         """The run, and whether this call created it; one that exists needs no policy to be found.
@@ -180,7 +180,7 @@ class Lifecycle:
         standing = session.standing
         reply = OutcomeReply(run_id=session.run_id, command_id=outcome.command_id, status=outcome.status)
         _require_open(session)
-        await self._reports.require_issued(session, [outcome.command_id])
+        await self._issued.require(session, [outcome.command_id])
         state = session.engine.queue_outcome(standing.state, outcome)
         if state == standing.state:
             return Change(standing, None, reply)

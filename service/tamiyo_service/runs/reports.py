@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
-
-import orjson
-from tamiyo_core import Engine, parse_command_id
+from tamiyo_core import Engine
 from tamiyo_leyline import AccuracyUnit, EpochReport
-from tamiyo_leyline.fields import MAX_COUNT
 
 from tamiyo_service.clock import Clock
 from tamiyo_service.errors import (
@@ -17,23 +12,13 @@ from tamiyo_service.errors import (
     RunCompletedError,
     StaleEpochError,
     UnknownBlueprintError,
-    UnknownCommandError,
 )
+from tamiyo_service.runs.advising import Advisor
 from tamiyo_service.runs.change import Change
-from tamiyo_service.runs.deciding import decide, same_content
+from tamiyo_service.runs.deciding import Case, Reply, decide, same_content
+from tamiyo_service.runs.issued import IssuedCommands, LookUp
 from tamiyo_service.runs.session import Session, Standing
-from tamiyo_service.store.rows import DecisionKey, Entry
-
-LookUp = Callable[[DecisionKey], Awaitable[Entry | None]]
-
-
-class Reply(NamedTuple):
-    """The answer to a report."""
-
-    key: DecisionKey
-    body: str
-    """The reply as JSON: every repetition gets the same bytes."""
-    replayed: bool
+from tamiyo_service.store.rows import DecisionKey
 
 
 class Reports:
@@ -41,11 +26,14 @@ class Reports:
 
     Args:
         look_up: finds an earlier report.
+        advisor: asks networks.
         clock: tells when a decision is made.
     """
 
-    def __init__(self, look_up: LookUp, clock: Clock) -> None:
+    def __init__(self, look_up: LookUp, advisor: Advisor, clock: Clock) -> None:
         self._look_up = look_up
+        self._issued = IssuedCommands(look_up)
+        self._advisor = advisor
         self._clock = clock
 
     async def answer(self, session: Session, report: EpochReport, *, backfill: bool = False) -> Change[Reply]:
@@ -58,43 +46,16 @@ class Reports:
             pydantic.ValidationError: if an accuracy given as a fraction leaves 0–1.
         """
         standing = session.standing
-        if session.engine.config.accuracy_unit is AccuracyUnit.FRACTION:
-            report = report.in_percent()
-        payload = report.model_dump_json(exclude_none=True)
-        key = DecisionKey(session.run_pk, report.attempt, report.epoch)
-        if _is_past(report, session):
-            earlier = await self._earlier(key, standing)
-            return Change(standing, None, _repeat(key, payload, earlier), final=True)
+        case = _case(session, report, backfill=backfill)
+        if _is_past(case.report, session):
+            earlier = await self._earlier(case.key, standing)
+            return Change(standing, None, _repeat(case.key, case.payload, earlier), final=True)
         _require_open(session)
-        _require_blueprints(report, session.engine)
-        if report.outcomes:
-            await self.require_issued(session, [outcome.command_id for outcome in report.outcomes])
-        after, write = decide(session, report, payload, self._clock(), backfill=backfill)
-        return Change(after, write, Reply(key, write.entries[0].reply or "", replayed=False))
-
-    async def require_issued(self, session: Session, command_ids: Sequence[str]) -> None:
-        """Check that the run issued every one of these commands.
-
-        Raises:
-            UnknownCommandError: naming the first that it did not.
-        """
-        for number, command_id in enumerate(command_ids):
-            tracked = session.engine.tracks(session.standing.state, command_id)
-            if not tracked and not await self._issued(session, command_id):
-                raise UnknownCommandError(
-                    f"run {session.run_id} issued no command {command_id!r}; "
-                    "quote a command_id from one of its replies",
-                    field=f"outcomes.{number}.command_id",
-                )
-
-    async def _issued(self, session: Session, command_id: str) -> bool:
-        ref = parse_command_id(command_id)
-        if ref is None or ref.run_id != session.run_id or max(ref.attempt, ref.epoch) > MAX_COUNT:
-            return False
-        entry = await self._look_up(DecisionKey(session.run_pk, ref.attempt, ref.epoch))
-        if entry is None or entry.reply is None:
-            return False
-        return any(command["command_id"] == command_id for command in orjson.loads(entry.reply)["commands"])
+        _require_blueprints(case.report, session.engine)
+        if case.report.outcomes:
+            await self._issued.require(session, [outcome.command_id for outcome in case.report.outcomes])
+        (decided,) = await decide([case], self._advisor, self._clock)
+        return Change(decided.standing, decided.write, decided.reply)
 
     async def _earlier(self, key: DecisionKey, standing: Standing) -> tuple[str, str]:
         """Payload and reply of an epoch of the past."""
@@ -105,6 +66,32 @@ class Reports:
         if entry is None or entry.reply is None:
             raise _stale(key, standing)
         return entry.payload, entry.reply
+
+
+def plain_case(session: Session, report: EpochReport, *, backfill: bool) -> Case | None:
+    """A report that can be decided without looking anything up; None: it takes `Reports.answer`.
+
+    Raises:
+        pydantic.ValidationError: if an accuracy given as a fraction leaves 0–1.
+    """
+    case = _case(session, report, backfill=backfill)
+    report, standing = case.report, session.standing
+    last_epoch = standing.last_epoch
+    if (
+        report.attempt != standing.attempt
+        or (last_epoch is not None and report.epoch <= last_epoch)
+        or standing.result is not None
+        or not all(session.engine.tracks(standing.state, one.command_id) for one in report.outcomes)
+        or any(seed.blueprint_id not in session.engine.config.topology.names for seed in report.seeds)
+    ):
+        return None
+    return case
+
+
+def _case(session: Session, report: EpochReport, *, backfill: bool) -> Case:
+    if session.engine.config.accuracy_unit is AccuracyUnit.FRACTION:
+        report = report.in_percent()
+    return Case(session, report, report.model_dump_json(exclude_none=True), backfill)
 
 
 def _is_past(report: EpochReport, session: Session) -> bool:

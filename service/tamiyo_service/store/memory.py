@@ -74,17 +74,21 @@ class MemoryStore:
     def write_age(self) -> float:
         return 0.0
 
-    def append(self, write: Write, ended: Ended) -> asyncio.Future[None]:
-        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def append(
+        self, write: Write, ended: Ended, waiter: asyncio.Future[None] | None = None
+    ) -> asyncio.Future[None]:
+        written = asyncio.get_running_loop().create_future() if waiter is None else waiter
         ended = self.journal.telling(ended)
         try:
             self._append(write)
         except VersionConflictError as error:
             ended(error)
-            written.set_exception(error)
+            if not written.done():
+                written.set_exception(error)
         else:
             ended(None)
-            written.set_result(None)
+            if not written.done():
+                written.set_result(None)
         return written
 
     async def create_run(self, run: NewRun) -> tuple[RunRow, bool]:

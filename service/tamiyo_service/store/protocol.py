@@ -40,9 +40,12 @@ class Store(Protocol):
         shadows: what shadow policies decide.
     """
 
+<<<<<<< HEAD
     models: ModelStore
     shadows: ShadowStore
 
+=======
+>>>>>>> ccad448 (Service: reports that wait together are decided together, stage by stage)
     @property
     def journal(self) -> Journal:
         """Everything that was appended, as one log."""
@@ -63,7 +66,9 @@ class Store(Protocol):
     def write_age(self) -> float:
         """Seconds since the oldest unfinished write began; 0.0 when none is under way."""
 
-    def append(self, write: Write, ended: Ended) -> asyncio.Future[None]:
+    def append(
+        self, write: Write, ended: Ended, waiter: asyncio.Future[None] | None = None
+    ) -> asyncio.Future[None]:
         """Append entries; the future resolves when all of them are durable.
 
         Cancelling the future does not cancel the write.
@@ -72,6 +77,7 @@ class Store(Protocol):
             write: what to append.
             ended: called once when the write has ended, before the future resolves and whether or not
                 anyone still waits for it: with None, or with the error it failed with.
+            waiter: the future to resolve; None: a new one.
 
         Raises:
             OverloadedError: if too many writes wait already.

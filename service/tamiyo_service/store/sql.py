@@ -118,8 +118,10 @@ class SqlStore:
     def write_age(self) -> float:
         return self._writer.age()
 
-    def append(self, write: Write, ended: Ended) -> asyncio.Future[None]:
-        return self._writer.submit(write, self.journal.telling(ended), rows=len(write.entries))
+    def append(
+        self, write: Write, ended: Ended, waiter: asyncio.Future[None] | None = None
+    ) -> asyncio.Future[None]:
+        return self._writer.submit(write, self.journal.telling(ended), rows=len(write.entries), waiter=waiter)
 
     async def create_run(self, run: NewRun) -> tuple[RunRow, bool]:
         created: tuple[RunRow, bool] = await self._do(partial(_create, self._database, run=run))

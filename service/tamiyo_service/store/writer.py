@@ -109,7 +109,14 @@ class GroupWriter(Generic[Task]):
         self._accepting = True
         self._thread.start()
 
-    def submit(self, task: Task, ended: Ended | None = None, *, rows: int = 1) -> asyncio.Future[Any]:
+    def submit(
+        self,
+        task: Task,
+        ended: Ended | None = None,
+        *,
+        rows: int = 1,
+        waiter: asyncio.Future[Any] | None = None,
+    ) -> asyncio.Future[Any]:
         """Queue a task; call it in the event loop. The future resolves when its transaction is on disk.
 
         Args:
@@ -117,6 +124,7 @@ class GroupWriter(Generic[Task]):
             ended: called in the event loop when the task has ended, before the future resolves and even if
                 that was cancelled: with None, or with the error the task failed with.
             rows: that the task writes, about.
+            waiter: the future to resolve; None: a new one.
 
         Raises:
             OverloadedError: if too many rows wait.
@@ -127,7 +135,7 @@ class GroupWriter(Generic[Task]):
         if self._pending >= self._limit:
             raise OverloadedError(f"{self._pending} writes wait for the disk; send the request again later")
         self._pending += rows
-        future = self._loop.create_future()
+        future = self._loop.create_future() if waiter is None else waiter
         self._waiting.append(_Item(task, rows, future, ended))
         if not self._gathering and not self._under_way:
             self._gather()
