@@ -40,12 +40,9 @@ class Store(Protocol):
         shadows: what shadow policies decide.
     """
 
-<<<<<<< HEAD
     models: ModelStore
     shadows: ShadowStore
 
-=======
->>>>>>> ccad448 (Service: reports that wait together are decided together, stage by stage)
     @property
     def journal(self) -> Journal:
         """Everything that was appended, as one log."""
