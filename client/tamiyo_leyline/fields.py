@@ -195,7 +195,7 @@ Text = Annotated[
 """Free text up to 2 000 characters."""
 Note = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00]*\S[^\x00]*$"),
+    StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$"),
     Explained("note", "must be a string of 1 to 2000 characters without NUL, not only spaces"),
 ]
 """An operator's own words about a run."""
