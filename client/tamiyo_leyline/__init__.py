@@ -19,6 +19,7 @@ from tamiyo_leyline.decision import (
     DecisionReply,
     OutcomeRecord,
     PolicyIdentity,
+    ShadowDecision,
     SlotDecision,
     TelemetryEvent,
 )
@@ -95,6 +96,7 @@ __all__ = [
     "SeedStage",
     "SeedStateReport",
     "SeedTelemetry",
+    "ShadowDecision",
     "SlotDecision",
     "TelemetryEvent",
     "TelemetryEventType",

@@ -23,6 +23,7 @@ from tamiyo_leyline.fields import (
 from tamiyo_leyline.topology import TOPOLOGIES, Topology, topology_named
 
 MAX_EPOCHS: Final = 1_000_000
+MAX_SHADOWS: Final = 8
 Epochs = Annotated[int, WholeNumber(0, MAX_EPOCHS)]
 CullStage = Literal["TRAINING", "BLENDING", "SHADOWING"]
 CULL_STAGES: Final[tuple[CullStage, ...]] = ("TRAINING", "BLENDING", "SHADOWING")
@@ -241,6 +242,9 @@ class RunConfig(Request):
     host: HostDescription = Field(default=HostDescription.model_construct(), description="The host network.")
     labels: Annotated[dict[Label, Text], Field(max_length=32)] = Field(
         default_factory=dict, description="The operator's own keys and values."
+    )
+    shadow: Annotated[tuple[PolicyChoice, ...], Field(max_length=MAX_SHADOWS, strict=False)] = Field(
+        (), description="Policies that decide too, after the reply and without effect, to be compared."
     )
 
     @model_validator(mode="after")

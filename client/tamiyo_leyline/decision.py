@@ -60,6 +60,14 @@ class SlotDecision(Answer):
     comparisons: tuple[Comparison, ...] = Field(description="The numbers compared, in order.")
 
 
+class ShadowDecision(DecisionReply):
+    """What a shadow policy would have decided; nobody was told."""
+
+    decided_at: Timestamp = Field(description="When it was worked out, UTC.")
+    agrees: bool = Field(description="Whether its commands do what those of the reply do.")
+    slots: tuple[SlotDecision, ...] = Field(description="Every slot decided, then germination.")
+
+
 class OutcomeRecord(Answer):
     """What became of a command of this decision."""
 
@@ -100,4 +108,4 @@ class DecisionRecord(DecisionItem):
     penalties: dict[str, float] = Field(description="Penalty of each penalised blueprint at this epoch.")
     embargo_until_epoch: int | None = Field(description="First epoch that may germinate; null: no embargo.")
     events: tuple[TelemetryEvent, ...] = Field((), description="Telemetry events of this report.")
-    shadow: tuple[DecisionReply, ...] = Field((), description="What shadow policies would have done.")
+    shadow: tuple[ShadowDecision, ...] = Field((), description="What shadow policies would have decided.")

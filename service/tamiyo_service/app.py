@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import Depends, FastAPI
 from starlette.types import Receive, Scope, Send
-from tamiyo_leyline import RunConfig, __version__
+from tamiyo_core.learned import LEARNED
+from tamiyo_leyline import __version__
 
-from tamiyo_service.api import batch, decisions, events, export, health, notes, operators, runs
+from tamiyo_service.api import batch, decisions, events, export, health, models, notes, operators, runs
 from tamiyo_service.api.border import Border, Gate
 from tamiyo_service.api.epoch import EpochEndpoint
 from tamiyo_service.api.handlers import install
@@ -18,6 +20,10 @@ from tamiyo_service.api.openapi import describe
 from tamiyo_service.api.queries import refuse_repetitions
 from tamiyo_service.api.services import Services
 from tamiyo_service.clock import Clock, utc_now
+from tamiyo_service.learned.activation import Activations
+from tamiyo_service.learned.comparing import Comparing
+from tamiyo_service.learned.registry import Registry
+from tamiyo_service.learned.shadows import Shadows
 from tamiyo_service.live.hub import Hub
 from tamiyo_service.retention.archive import open_archive
 from tamiyo_service.retention.erasing import Eraser
@@ -26,6 +32,7 @@ from tamiyo_service.retention.sweep import Sweep
 from tamiyo_service.retention.sweeper import Sweeper
 from tamiyo_service.runs.advising import NoAdvisor
 from tamiyo_service.runs.batches import Batches
+from tamiyo_service.runs.creation import Beginnings
 from tamiyo_service.runs.desk import Desk
 from tamiyo_service.runs.engines import Engines
 from tamiyo_service.runs.forgetting import forget
@@ -35,7 +42,7 @@ from tamiyo_service.runs.lifecycle import Lifecycle
 from tamiyo_service.runs.newcomers import Newcomers
 from tamiyo_service.runs.remarks import Remarks
 from tamiyo_service.runs.session import Sessions
-from tamiyo_service.settings import Settings
+from tamiyo_service.settings import Settings, shadow_choices
 from tamiyo_service.store import SqlStore, Store
 
 
@@ -73,7 +80,7 @@ def create_app(
     app.border = Border(app.behind_border, services.gate, endpoint, settings.body_seconds)
     install(app)
     app.router.routes.insert(0, endpoint.route())
-    for module in (runs, batch, decisions, events, export, notes, operators, health):
+    for module in (runs, batch, decisions, events, export, notes, models, operators, health):
         app.include_router(module.router, dependencies=[Depends(refuse_repetitions)])
     describe(app, endpoint.documentation)
     return app
@@ -98,18 +105,23 @@ def _wire(settings: Settings, store: Store | None, clock: Clock) -> Services:
         store = SqlStore(
             settings.database_url, write_limit=settings.write_queue, swift_writes=settings.swift_writes
         )
-    engines = Engines()
+    registry = Registry(settings.models, settings.device)
+    engines = Engines(registry)
+    activations = Activations(store.models, registry, clock)
+    beginnings = Beginnings(activations, registry, engines, settings.default_policy)
+    choices = shadow_choices(settings.shadow) if settings.shadow else ()
+    comparing = Comparing(store, engines, activations, registry, clock, choices)
     sessions = Sessions(store, engines, settings.cached_runs)
     eraser = Eraser(store)
     desk = Desk(store, sessions, eraser)
     advisor = NoAdvisor()
-    newcomers = Newcomers(store, engines, _default_config, clock)
+    newcomers = Newcomers(store, engines, beginnings.default, clock)
     gate = Gate()
     return Services(
         store=store,
         intake=Intake(store, sessions, desk, newcomers, advisor, clock, auto_create=settings.auto_create),
         batches=Batches(store, sessions, desk, newcomers if settings.auto_create else None, advisor, clock),
-        lifecycle=Lifecycle(store, engines, desk, clock),
+        lifecycle=Lifecycle(store, beginnings, desk, clock),
         history=History(store, engines),
         gate=gate,
         clock=clock,
@@ -117,14 +129,12 @@ def _wire(settings: Settings, store: Store | None, clock: Clock) -> Services:
         eraser=eraser,
         sweeper=_sweeper(settings, store, sessions, clock),
         remarks=Remarks(store, desk, clock),
+        registry=registry,
+        activations=activations,
+        shadows=Shadows(store.shadows, comparing, clock, holder=secrets.token_hex(8), always=bool(choices)),
+        default_policy=settings.default_policy,
         live=Hub(store, lambda: gate.stopping, seats=settings.subscribers),
     )
-
-
-async def default_config() -> RunConfig:
-    from tamiyo_leyline import RunConfig
-
-    return RunConfig()
 
 
 def _sweeper(settings: Settings, store: Store, sessions: Sessions, clock: Clock) -> Sweeper:
@@ -138,9 +148,10 @@ def _sweeper(settings: Settings, store: Store, sessions: Sessions, clock: Clock)
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     await services.store.open()
+    await services.activations.open(load=services.default_policy == LEARNED)
     await services.intake.warm_up()
     try:
-        async with services.sweeper.running():
+        async with services.sweeper.running(), services.shadows.running():
             yield
     finally:
         services.gate.close()

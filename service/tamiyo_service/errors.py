@@ -3,9 +3,9 @@
 ::
 
     TamiyoError
-    ├── NotFoundError         RunNotFoundError, DecisionNotFoundError
+    ├── NotFoundError         RunNotFoundError, DecisionNotFoundError, ModelNotFoundError
     ├── ConflictError         RunExistsError, EpochConflictError, StaleEpochError, AttemptConflictError,
-    │                         RunCompletedError, PolicyUnavailableError
+    │                         RunCompletedError, PolicyUnavailableError, ModelRejectedError
     ├── InvalidError          InvalidReportError, InvalidConfigError, InvalidQueryError, InvalidRunIdError,
     │                         InvalidRequestError, UnknownBlueprintError, UnknownCommandError,
     │                         NoArtifactError, LeylineMismatchError, PayloadTooLargeError,
@@ -45,6 +45,10 @@ class DecisionNotFoundError(NotFoundError):
     """The run never reported that epoch."""
 
 
+class ModelNotFoundError(NotFoundError):
+    """There is no such model: put its artifact into TAMIYO_MODELS, or correct the name."""
+
+
 class ConflictError(TamiyoError):
     """The request contradicts what is stored: do not repeat it as it is."""
 
@@ -71,6 +75,10 @@ class RunCompletedError(ConflictError):
 
 class PolicyUnavailableError(ConflictError):
     """The run's policy is not installed here, or not in its version: install it and restart the service."""
+
+
+class ModelRejectedError(ConflictError):
+    """A model's artifact cannot be used, and the message says why: what served before goes on serving."""
 
 
 class InvalidError(TamiyoError):

@@ -8,8 +8,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from tamiyo_leyline import PolicyChoice
 
 from tamiyo_service.retention.durations import Duration
 
@@ -22,6 +23,29 @@ def _named(folder: str | Path) -> str | Path:
     if folder == "":
         raise ValueError("name a folder, or leave it unset")
     return folder
+
+
+def shadow_choices(text: str) -> tuple[PolicyChoice, ...]:
+    """The policies that a list such as ``learned,heuristic,learned@imitation-cnn-1.0.0`` names.
+
+    Raises:
+        ValueError: if it is no such list.
+    """
+    choices: list[PolicyChoice] = []
+    for part in text.split(","):
+        name, _, version = part.strip().partition("@")
+        try:
+            choices.append(PolicyChoice(name=name, version=version or None))
+        except ValidationError as error:
+            raise ValueError(f"{part.strip()!r} is no policy: write NAME or NAME@VERSION") from error
+    if len(set(choices)) < len(choices):
+        raise ValueError("a policy is named twice")
+    return tuple(choices)
+
+
+def _choices(text: str) -> str:
+    shadow_choices(text)
+    return text
 
 
 class Settings(BaseSettings):
@@ -43,6 +67,30 @@ class Settings(BaseSettings):
     )
     auto_create: bool = Field(
         True, description="Whether a report of an unknown run creates it with the default configuration."
+    )
+    default_policy: Literal["heuristic", "learned"] = Field(
+        "heuristic", description="The policy of runs that are created without naming one."
+    )
+    models: Annotated[Path, BeforeValidator(_named)] | None = Field(
+        None,
+        description="Folder of the learned policy's artifacts, NAME/VERSION/manifest.json; those that Tamiyo "
+        "brings are known besides.",
+    )
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")] = Field(
+        "auto", description="Where networks run: cpu, cuda, cuda:N, or auto, a GPU if there is one."
+    )
+    model_deadline: Annotated[float, Field(gt=0)] = Field(
+        1.0,
+        description="How many seconds a decision waits for the network; then the heuristic makes it.",
+    )
+    model_queue: Annotated[int, Field(ge=1)] = Field(
+        8192,
+        description="Questions that may wait for the network; beyond it the heuristic decides.",
+    )
+    shadow: Annotated[str, AfterValidator(_choices)] | None = Field(
+        None,
+        description="Policies that decide about every run too, after the reply and without effect: names, "
+        "each with @VERSION where it is to be pinned, separated by commas.",
     )
     cached_runs: Annotated[int, Field(ge=1)] = Field(
         10_000, description="Runs kept in memory; the others are read again on their next report."

@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from tamiyo_leyline import LEYLINE_VERSION
 from tamiyo_leyline.api import LEYLINE_HEADER
 
-from tamiyo_service.api import batch, epoch, notes, operators, runs
+from tamiyo_service.api import batch, epoch, models, notes, operators, runs
 from tamiyo_service.api.bodies import input_schemas
 
 _ABOUT = (
@@ -23,6 +23,7 @@ _ABOUT = (
 _BODIES: Final = [
     epoch.REPORT,
     batch.BATCH,
+    models.ACTIVATION,
     operators.HOLD,
     notes.NOTE,
     notes.LABELS,

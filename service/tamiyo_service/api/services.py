@@ -11,6 +11,9 @@ from fastapi import Depends, Request
 from tamiyo_service.api.border import Gate
 from tamiyo_service.clock import Clock
 from tamiyo_service.errors import ShuttingDownError, StoreUnavailableError
+from tamiyo_service.learned.activation import Activations
+from tamiyo_service.learned.registry import Registry
+from tamiyo_service.learned.shadows import Shadows
 from tamiyo_service.live.hub import Hub
 from tamiyo_service.retention.erasing import Eraser
 from tamiyo_service.retention.sweeper import Sweeper
@@ -38,6 +41,10 @@ class Services:
         eraser: deletes the rows of runs that were deleted.
         sweeper: deletes runs that need not be kept.
         remarks: keeps what operators say of runs.
+        registry: knows the models.
+        activations: tell which of them are active.
+        shadows: decide too, behind the requests.
+        default_policy: of runs that name none.
         live: tells those who follow it what happens.
     """
 
@@ -52,6 +59,10 @@ class Services:
     eraser: Eraser
     sweeper: Sweeper
     remarks: Remarks
+    registry: Registry
+    activations: Activations
+    shadows: Shadows
+    default_policy: str
     live: Hub
 
     async def require_ready(self) -> None:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
 import orjson
-from tamiyo_core import BUILT_IN, Engine, UnknownPolicyError, build_policy, installed_policies
+from tamiyo_core import BUILT_IN, Engine, Policy, UnknownPolicyError, build_policy, installed_policies
+from tamiyo_core.learned import LEARNED
 from tamiyo_leyline import PolicyChoice, RunConfig
 
 from tamiyo_service.errors import InvalidConfigError, NoArtifactError
+from tamiyo_service.learned.registry import Registry
 from tamiyo_service.runs.absent import AbsentPolicy
 
-LEARNED: Final = "learned"
 _RECENT: Final = 256
-"""Stored configurations whose engines are kept, apart from those in use; labels make no difference."""
+"""Stored configurations whose engines are kept, apart from those in use."""
+_BESIDE: Final[Mapping[str, Any]] = {"labels": {}, "shadow": ()}
+"""Parts of a configuration that make no difference to an engine."""
 
 
 class _PolicyNames(Collection[str]):
@@ -41,9 +44,14 @@ POLICY_NAMES: Final[Collection[str]] = _PolicyNames()
 
 
 class Engines:
-    """Builds engines and keeps those in use."""
+    """Builds engines and keeps those in use.
 
-    def __init__(self) -> None:
+    Args:
+        registry: knows the learned policy's artifacts; None: there are none.
+    """
+
+    def __init__(self, registry: Registry | None = None) -> None:
+        self._registry = registry
         self._absent: dict[PolicyChoice, AbsentPolicy] = {}
         self._by_config: WeakValueDictionary[str, Engine] = WeakValueDictionary()
         self._recent: OrderedDict[bytes, Engine] = OrderedDict()
@@ -51,18 +59,21 @@ class Engines:
     def stored(self, config: str) -> Engine:
         """The engine for a configuration as the store has it, mostly without validating it.
 
-        If its policy is not installed any more, the engine can do everything but decide.
+        If its policy is not installed any more, the engine can do everything but decide. If it is the learned
+        one and its artifact is gone, the heuristic decides in its place.
         """
         return self._of_content(orjson.loads(config))
 
     def stored_with_config(self, config: str) -> tuple[Engine, RunConfig]:
-        """The same, with the configuration itself, labels included."""
+        """The same, with the configuration itself, labels and shadow policies included."""
         content = orjson.loads(config)
         engine = self._of_content(content)
-        return engine, engine.config.model_copy(update={"labels": content["labels"]})
+        return engine, engine.config.model_copy(
+            update={"labels": content["labels"], "shadow": _shadows(content)}
+        )
 
     def _of_content(self, content: dict[str, Any]) -> Engine:
-        key = orjson.dumps({name: value for name, value in content.items() if name != "labels"})
+        key = orjson.dumps({name: value for name, value in content.items() if name not in _BESIDE})
         engine = self._recent.get(key)
         if engine is None:
             engine = self._recent[key] = self._restored(RunConfig.model_validate_json(key))
@@ -72,17 +83,17 @@ class Engines:
         return engine
 
     def of(self, config: RunConfig) -> Engine:
-        """The engine for this configuration; labels make no difference.
+        """The engine for this configuration; labels and shadow policies make no difference.
 
         Raises:
             NoArtifactError: if the policy needs an artifact that is not there.
             InvalidConfigError: if no such policy is installed.
         """
-        unlabelled = config.model_copy(update={"labels": {}})
-        key = unlabelled.model_dump_json()
+        bare = config.model_copy(update=_BESIDE)
+        key = bare.model_dump_json()
         engine = self._by_config.get(key)
         if engine is None:
-            engine = _build(unlabelled)
+            engine = Engine(bare, self._policy(bare))
             self._by_config[key] = engine
         return engine
 
@@ -92,20 +103,26 @@ class Engines:
         if absent is None:
             try:
                 return self.of(config)
-            except (NoArtifactError, InvalidConfigError) as error:
+            except NoArtifactError as error:
+                if self._registry is not None:
+                    return Engine(config, self._registry.stored_policy(config))
+                absent = self._absent[config.policy] = AbsentPolicy(config.policy, error.message)
+            except InvalidConfigError as error:
                 absent = self._absent[config.policy] = AbsentPolicy(config.policy, error.message)
         return Engine(config, absent)
 
+    def _policy(self, config: RunConfig) -> Policy:
+        if config.policy.name == LEARNED:
+            if self._registry is None:
+                raise NoArtifactError("there are no artifacts of the learned policy", field="policy.name")
+            return self._registry.policy(config)
+        try:
+            return build_policy(config)
+        except UnknownPolicyError as error:
+            field = "policy.version" if config.policy.name in BUILT_IN else "policy.name"
+            raise InvalidConfigError(str(error), field=field) from error
 
-def _build(config: RunConfig) -> Engine:
-    if config.policy.name == LEARNED:
-        raise NoArtifactError(
-            f"the learned policy has no artifact for topology {config.topology.name}; "
-            f"use {', '.join(BUILT_IN)}",
-            field="policy.name",
-        )
-    try:
-        return Engine(config, build_policy(config))
-    except UnknownPolicyError as error:
-        field = "policy.version" if config.policy.name in BUILT_IN else "policy.name"
-        raise InvalidConfigError(str(error), field=field) from error
+
+def _shadows(content: dict[str, Any]) -> tuple[PolicyChoice, ...]:
+    """The shadow policies of a stored configuration; earlier versions knew none."""
+    return tuple(PolicyChoice.model_validate(choice) for choice in content.get("shadow", ()))

@@ -12,8 +12,10 @@ from tamiyo_leyline import (
     DecisionItem,
     DecisionRecord,
     DecisionReply,
+    PolicyIdentity,
     RunResult,
     SeedStage,
+    ShadowDecision,
 )
 from tamiyo_leyline.api import RunView, SeedView
 
@@ -139,6 +141,25 @@ class History:
             penalties=dict(step.context.penalties),
             embargo_until_epoch=engine.embargo_until(step.context, epoch),
             events=step.events,
+            shadow=await self._shadows(item, entry),
+        )
+
+    async def _shadows(self, item: DecisionItem, entry: Entry) -> tuple[ShadowDecision, ...]:
+        """What shadow policies would have decided about a report, as far as they have come."""
+        rows = await self._store.shadows.of_report(entry.run_pk, entry.seq)
+        return tuple(
+            ShadowDecision(
+                run_id=item.run_id,
+                attempt=row.attempt,
+                epoch=row.epoch,
+                decision_id=item.decision_id,
+                commands=orjson.loads(row.commands),
+                policy=PolicyIdentity(name=row.policy, version=row.version, sha256=row.sha256),
+                decided_at=from_micros(row.at),
+                agrees=row.agrees,
+                slots=orjson.loads(row.slots),
+            )
+            for row in rows
         )
 
     async def _about(self, rows: Sequence[DecisionRow]) -> About:

@@ -7,6 +7,7 @@ from functools import partial
 
 import orjson
 from pydantic import BaseModel
+from tamiyo_core.learned import LEARNED
 from tamiyo_leyline import CommandOutcome, RunConfig, RunResult, RunStatus
 from tamiyo_leyline.api import ClientDecision, OutcomeReply, RewindReply, RewindRequest
 
@@ -14,15 +15,15 @@ from tamiyo_service.clock import Clock, to_micros
 from tamiyo_service.errors import (
     AttemptConflictError,
     InvalidConfigError,
+    ModelRejectedError,
     NoArtifactError,
     RunCompletedError,
     RunExistsError,
     RunNotFoundError,
 )
 from tamiyo_service.runs.change import Change
-from tamiyo_service.runs.creation import new_run
+from tamiyo_service.runs.creation import DEFAULT_POLICIES, Beginnings, leaves_policy_open, new_run
 from tamiyo_service.runs.desk import Desk
-from tamiyo_service.runs.engines import Engines
 from tamiyo_service.runs.issued import IssuedCommands
 from tamiyo_service.runs.session import Session, Standing
 from tamiyo_service.runs.snapshots import restored, snapshot
@@ -36,14 +37,14 @@ class Lifecycle:
 
     Args:
         store: makes changes durable.
-        engines: where engines are shared.
+        beginnings: settle with which policy a run begins.
         desk: where changes are handed in.
         clock: tells when something happens.
     """
 
-    def __init__(self, store: Store, engines: Engines, desk: Desk, clock: Clock) -> None:
+    def __init__(self, store: Store, beginnings: Beginnings, desk: Desk, clock: Clock) -> None:
         self._store = store
-        self._engines = engines
+        self._beginnings = beginnings
         self._desk = desk
         self._clock = clock
         self._issued = IssuedCommands(store.report)
@@ -53,17 +54,19 @@ class Lifecycle:
 
         Raises:
             RunExistsError: if it exists with another configuration.
-            NoArtifactError, InvalidConfigError: if its policy cannot be had.
+            NoArtifactError, InvalidConfigError, ModelRejectedError: if its policy cannot be had.
         """
         try:
-            self._engines.of(config)
-        except (NoArtifactError, InvalidConfigError):
+            settled = await self._beginnings.chosen(config)
+        except (NoArtifactError, InvalidConfigError, ModelRejectedError):
             existing = await self._store.run(run_id)
             if existing is None:
                 raise
             _require_same(existing, config)
             return existing, False
-        run, created = await self._store.create_run(new_run(run_id, config, self._clock()))
+        if settled.shadow:
+            await self._store.shadows.begin()
+        run, created = await self._store.create_run(new_run(run_id, settled, self._clock()))
         if not created:
             _require_same(run, config)
         return run, created
@@ -250,8 +253,17 @@ def _require_open(session: Session) -> None:
 
 
 def _require_same(run: RunRow, config: RunConfig) -> None:
-    stored, sent = orjson.loads(run.config), orjson.loads(config.model_dump_json())
-    different = [name for name in sent if sent[name] != stored.get(name)]
+    """Return if a configuration, as it was sent, is that of a run.
+
+    What it leaves open fits what was settled when the run began: a default policy, the learned one's version.
+    """
+    begun = RunConfig.model_validate_json(run.config)
+    stored, sent = orjson.loads(begun.model_dump_json()), orjson.loads(config.model_dump_json())
+    if leaves_policy_open(config) and stored["policy"]["name"] in DEFAULT_POLICIES:
+        sent["policy"]["name"] = stored["policy"]["name"]
+    if sent["policy"]["name"] == LEARNED and config.policy.version is None:
+        sent["policy"]["version"] = stored["policy"]["version"]
+    different = [name for name in sent if sent[name] != stored[name]]
     if different:
         raise RunExistsError(
             f"run {run.run_id} exists with another {', '.join(different)}; "

@@ -1,0 +1,148 @@
+"""Activations: which version the new runs of a topology use. A run keeps the version it began with.
+
+::
+
+    none chosen ── the latest version of the package is active
+         │ activate: loaded and verified first, then recorded; all services on the database agree from then on
+         ▼
+    chosen ─────── that version is active; rolling back is activating the one before
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Final
+
+from tamiyo_core.learned import LEARNED
+from tamiyo_leyline import RunConfig, Topology
+
+from tamiyo_service.clock import Clock, to_micros
+from tamiyo_service.errors import ModelRejectedError
+from tamiyo_service.learned.artifacts import Artifact
+from tamiyo_service.learned.registry import Registry
+from tamiyo_service.store.models import ActivationRow, ModelStore, ModelVersion
+
+SHOWN: Final = 100
+"""Activations that are looked at to tell since when a model is active."""
+
+
+class Activations:
+    """Decides which version a run begins with. Every method may raise `StoreUnavailableError`.
+
+    Args:
+        store: where activations are recorded.
+        registry: knows the models.
+        clock: tells when something happens.
+    """
+
+    def __init__(self, store: ModelStore, registry: Registry, clock: Clock) -> None:
+        self._store = store
+        self._registry = registry
+        self._clock = clock
+
+    async def open(self, *, load: bool) -> None:
+        """Take in what was used before, and have active models loaded.
+
+        What cannot be loaded is told to the log: runs that need it are decided by the heuristic.
+
+        Args:
+            load: whether to load the active models; if not, each is loaded when it is first needed.
+        """
+        used = await self._store.remembered()
+        self._registry.remember((f"{row.name}-{row.version}", row.sha256) for row in used)
+        if used or load:
+            await self._registry.look()
+        if load:
+            for artifact in (await self.active_by_topology()).values():
+                with suppress(ModelRejectedError):
+                    await self._registry.load(artifact.sha256)
+
+    async def active_by_topology(self) -> dict[str, Artifact]:
+        """The active artifacts, as of the registry's last look; topologies without one are absent."""
+        found: dict[str, Artifact] = {}
+        for topology in self._registry.topologies():
+            last = await self._last(topology)
+            if last is None:
+                artifact = self._registry.latest_shipped(topology)
+            else:
+                artifact = self._registry.named(f"{last.name}-{last.version}")
+            if artifact is not None:
+                found[topology] = artifact
+        return found
+
+    async def activate(self, name: str, version: str, reason: str) -> ActivationRow:
+        """Have new runs of the model's topology use this version; the one that is active stays so on failure.
+
+        Raises:
+            ModelNotFoundError: if there is no such model.
+            ModelRejectedError: if it cannot be used, and why.
+        """
+        await self._registry.look()
+        artifact = self._registry.get_or_raise(name, version)
+        await self._registry.load(artifact.sha256)
+        await self._require_unchanged(artifact)
+        last = await self._last(artifact.topology)
+        if last is not None and (last.name, last.version) == (name, version):
+            return last
+        previous = None if last is None else f"{last.name}-{last.version}"
+        row = ActivationRow(
+            at=to_micros(self._clock()),
+            topology=artifact.topology,
+            name=name,
+            version=version,
+            sha256=artifact.sha256,
+            previous=previous,
+            reason=reason,
+        )
+        await self._store.activate(row)
+        return row
+
+    async def active(self, topology: Topology) -> Artifact:
+        """The artifact that new runs of a topology use.
+
+        Raises:
+            NoArtifactError: if there is none, or if it is gone or was changed.
+        """
+        last = await self._last(topology.name)
+        config = RunConfig(topology=topology)
+        if last is not None:
+            version = f"{last.name}-{last.version}"
+            pinned = config.policy.model_copy(update={"name": LEARNED, "version": version})
+            config = config.model_copy(update={"policy": pinned})
+        return self._registry.require_fitting(config)
+
+    async def pinned(self, config: RunConfig) -> RunConfig:
+        """The configuration of a run of the learned policy, with the version that decides about it filled in.
+
+        What is on disk is taken as of the registry's last look.
+
+        Raises:
+            NoArtifactError: if there is none.
+            ModelRejectedError: if the artifact is not what it was when it was first used.
+        """
+        if config.policy.version is None:
+            artifact = await self.active(config.topology)
+        else:
+            artifact = self._registry.require_fitting(config)
+        await self._require_unchanged(artifact)
+        policy = config.policy.model_copy(update={"version": artifact.policy_version})
+        return config.model_copy(update={"policy": policy})
+
+    async def history(self) -> list[ActivationRow]:
+        """The latest activations, the newest first."""
+        return await self._store.activations(None, SHOWN)
+
+    async def _last(self, topology: str) -> ActivationRow | None:
+        rows = await self._store.activations(topology, 1)
+        return rows[0] if rows else None
+
+    async def _require_unchanged(self, artifact: Artifact) -> None:
+        version = artifact.policy_version
+        first = self._registry.first_used(version)
+        if first is None:
+            now = to_micros(self._clock())
+            used = ModelVersion(artifact.name, artifact.version, artifact.sha256, now)
+            first = (await self._store.remember(used)).sha256
+            self._registry.remember([(version, first)])
+        if first != artifact.sha256:
+            raise ModelRejectedError(self._registry.changed_in_place(artifact, first), field="policy.version")

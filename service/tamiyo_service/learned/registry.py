@@ -1,0 +1,276 @@
+"""Registry: every model there is, and those whose networks are loaded.
+
+::
+
+    on disk ──look──▶ known: sound, or refused with a reason
+                        │ load: once for all who ask, in a thread; verified, self-tested, warm
+                        ▼
+                      ready: answers questions until the process ends
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import structlog
+from tamiyo_core.learned import LearnedPolicy
+from tamiyo_core.observation import OBSERVATIONS, TENSOR
+from tamiyo_leyline import RunConfig, Topology
+
+from tamiyo_service.errors import ModelNotFoundError, ModelRejectedError, NoArtifactError
+from tamiyo_service.learned.artifacts import Artifact, Found, Library, Network, Refused
+
+FAILURE_STANDS_SECONDS: Final = 5.0
+"""How long a network that could not be loaded is not tried again."""
+_SHADOW_DEVICE: Final = "cpu"
+
+_LOG: Final = structlog.get_logger(__name__)
+
+
+class Registry:
+    """Knows the models; for use in the event loop.
+
+    Args:
+        directory: of artifacts, laid out ``<name>/<version>/``; None: only those of the package.
+        device: where networks run: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        clock: seconds that only rise.
+    """
+
+    def __init__(
+        self, directory: Path | None, device: str, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._library = Library(directory)
+        self._device = device
+        self._clock = clock
+        self._found: tuple[Found, ...] | None = None
+        self._first_used: dict[str, str] = {}
+        self._serving = _Networks(partial(self._load, device=device), clock)
+        self._shadowing = _Networks(partial(self._load, device=_SHADOW_DEVICE), clock)
+
+    async def look(self) -> tuple[Found, ...]:
+        """Everything there is now: sound, or refused and why."""
+        self._found = await asyncio.to_thread(self._library.look)
+        return self._found
+
+    def remember(self, versions: Iterable[tuple[str, str]]) -> None:
+        """Take note of what policy versions were when they were first used, each with its SHA-256."""
+        self._first_used.update(versions)
+
+    def first_used(self, policy_version: str) -> str | None:
+        """The SHA-256 that a version had when it was first used, as far as that is known here."""
+        return self._first_used.get(policy_version)
+
+    def artifacts(self, topology: Topology) -> list[Artifact]:
+        """The sound artifacts for a topology, as of the last look; the latest versions first."""
+        fitting = [one for one in self._sound() if one.fits(topology)]
+        return sorted(fitting, key=lambda one: (one.order, one.name), reverse=True)
+
+    def topologies(self) -> list[str]:
+        """Names of the topologies that there are sound artifacts for, as of the last look."""
+        return sorted({one.topology for one in self._sound()})
+
+    def latest_shipped(self, topology: str) -> Artifact | None:
+        """The latest version for a topology that came with the package."""
+        shipped = [one for one in self._sound() if one.shipped and one.topology == topology]
+        return max(shipped, key=lambda one: (one.order, one.name), default=None)
+
+    def named(self, policy_version: str) -> Artifact | None:
+        """The sound artifact of that name and version, as of the last look."""
+        return next((one for one in self._sound() if one.policy_version == policy_version), None)
+
+    def get_or_raise(self, name: str, version: str) -> Artifact:
+        """The same, by name and version apart.
+
+        Raises:
+            ModelNotFoundError: if there is none.
+            ModelRejectedError: if it is there and cannot be used.
+        """
+        found = [one for one in self._all() if (one.name, one.version) == (name, version)]
+        sound = next((one for one in found if isinstance(one, Artifact)), None)
+        if sound is not None:
+            return sound
+        refused = next((one for one in found if isinstance(one, Refused)), None)
+        if refused is not None:
+            raise ModelRejectedError(refused.reason)
+        raise ModelNotFoundError(f"there is no model {name}/{version}; there is {self._listed()}")
+
+    def policy(self, config: RunConfig) -> LearnedPolicy:
+        """The learned policy of a run; no network is loaded.
+
+        Raises:
+            NoArtifactError: if there is no artifact of that version for the run's topology.
+        """
+        return self._policy(config, self.require_fitting(config))
+
+    def stored_policy(self, config: RunConfig) -> LearnedPolicy:
+        """The learned policy of a run that exists; if its artifact is gone, the heuristic decides instead."""
+        try:
+            return self.policy(config)
+        except NoArtifactError:
+            version = config.policy.version or "unknown"
+            sha256 = self._first_used.get(version, "")
+            return LearnedPolicy(config, version=version, sha256=sha256, observation=TENSOR)
+
+    def require_fitting(self, config: RunConfig) -> Artifact:
+        """The artifact a configuration names; without a version the latest one of the package.
+
+        Raises:
+            NoArtifactError: if there is none for the run's topology.
+        """
+        topology, version = config.topology, config.policy.version
+        if version is None:
+            shipped = [one for one in self.artifacts(topology) if one.shipped]
+            if shipped:
+                return shipped[0]
+            raise self.no_artifact(topology)
+        artifact = self.named(version)
+        if artifact is None:
+            message = f"the learned policy has no version {version!r}; there is {self._listed()}"
+            raise NoArtifactError(message, field="policy.version")
+        if not artifact.fits(topology):
+            raise NoArtifactError(
+                f"{version} was made for topology {artifact.topology} with {', '.join(artifact.blueprints)}, "
+                f"not for {topology.name} with {', '.join(topology.names)}; there is {self._listed()}",
+                field="policy.version",
+            )
+        return artifact
+
+    def no_artifact(self, topology: Topology) -> NoArtifactError:
+        """That nothing is active for a topology, and what there is instead."""
+        others = [one.policy_version for one in self.artifacts(topology)]
+        if others:
+            remedy = f"none is active; activate one of {', '.join(others)}, or name it as policy.version"
+        else:
+            remedy = f"there is {self._listed()}; use the heuristic, or put an artifact into TAMIYO_MODELS"
+        message = f"the learned policy has no artifact for topology {topology.name}: {remedy}"
+        return NoArtifactError(message, field="policy.name")
+
+    def policy_versions(self) -> list[str]:
+        """What a run may name as version of the learned policy, the latest first."""
+        latest_first = sorted(
+            self._sound(), key=lambda one: (one.topology, one.order, one.name), reverse=True
+        )
+        return [one.policy_version for one in latest_first]
+
+    def changed_in_place(self, artifact: Artifact, first: str) -> str:
+        """That an artifact is another than it was when it was first used, in words."""
+        return (
+            f"{artifact.directory} was changed in place: when {artifact.policy_version} was first used its "
+            f"sha256 was {first}, now it is {artifact.sha256}; put it back, and give the new one another "
+            "version"
+        )
+
+    def ready(self, sha256: str) -> Network | None:
+        """The network of an artifact if it is loaded; only the batcher asks it."""
+        return self._serving.ready(sha256)
+
+    async def load(self, sha256: str) -> Network:
+        """The network of an artifact, loaded and verified in a thread, once for all who ask.
+
+        Raises:
+            ModelRejectedError: if it cannot be used; the next to ask within seconds hears the same.
+        """
+        return await self._serving.get(sha256)
+
+    async def load_for_shadows(self, sha256: str) -> Network:
+        """The same as a second network on the CPU, which nobody waits for.
+
+        Raises:
+            ModelRejectedError: if it cannot be used.
+        """
+        return await self._shadowing.get(sha256)
+
+    def _policy(self, config: RunConfig, artifact: Artifact) -> LearnedPolicy:
+        version = artifact.policy_version
+        # Of a version that was changed in place the runs keep the identity; it is refused when it is loaded.
+        sha256 = self._first_used.get(version, artifact.sha256)
+        observation = OBSERVATIONS[artifact.observation]
+        return LearnedPolicy(config, version=version, sha256=sha256, observation=observation)
+
+    def _load(self, sha256: str, *, device: str) -> Network:
+        """In a thread: find the artifact and load it."""
+        self._found = self._library.look()
+        artifact = next((one for one in self._sound() if one.sha256 == sha256), None)
+        if artifact is None:
+            raise ModelRejectedError(self._missing(sha256))
+        network = self._library.load(artifact, device)
+        if network.sha256 != sha256:
+            raise ModelRejectedError(f"{artifact.directory} was changed while it was read")
+        return network
+
+    def _missing(self, sha256: str) -> str:
+        versions = [version for version, first in self._first_used.items() if first == sha256]
+        if not versions:
+            return "the artifact of this run is not here: put it into TAMIYO_MODELS"
+        changed = self.named(versions[0])
+        if changed is None:
+            return f"{versions[0]} is not here any more: put it back into TAMIYO_MODELS"
+        return self.changed_in_place(changed, sha256)
+
+    def _all(self) -> tuple[Found, ...]:
+        if self._found is None:
+            self._found = self._library.look()
+        return self._found
+
+    def _sound(self) -> list[Artifact]:
+        return [one for one in self._all() if isinstance(one, Artifact)]
+
+    def _listed(self) -> str:
+        listed = [f"{one.policy_version} ({one.topology})" for one in self._sound()]
+        return ", ".join(listed) or "none at all"
+
+
+class _Networks:
+    """Networks on one device, each loaded once.
+
+    Args:
+        load: called in a thread with a SHA-256.
+        clock: seconds that only rise.
+    """
+
+    def __init__(self, load: Callable[[str], Network], clock: Callable[[], float]) -> None:
+        self._load = load
+        self._clock = clock
+        self._ready: dict[str, Network] = {}
+        self._loading: dict[str, asyncio.Task[Network]] = {}
+        self._failed: dict[str, tuple[float, ModelRejectedError]] = {}
+
+    def ready(self, sha256: str) -> Network | None:
+        return self._ready.get(sha256)
+
+    async def get(self, sha256: str) -> Network:
+        network = self._ready.get(sha256)
+        if network is not None:
+            return network
+        failed = self._failed.get(sha256)
+        if failed is not None and self._clock() - failed[0] < FAILURE_STANDS_SECONDS:
+            raise ModelRejectedError(failed[1].message)
+        loading = self._loading.get(sha256)
+        if loading is None:
+            loading = asyncio.create_task(self._read(sha256), name="tamiyo-model-loader")
+            self._loading[sha256] = loading
+            loading.add_done_callback(partial(self._done, sha256))
+        return await asyncio.shield(loading)
+
+    async def _read(self, sha256: str) -> Network:
+        try:
+            network = await asyncio.to_thread(self._load, sha256)
+        except ModelRejectedError as error:
+            self._failed[sha256] = (self._clock(), error)
+            _LOG.error("model_rejected", sha256=sha256, reason=error.message)
+            raise
+        self._failed.pop(sha256, None)
+        self._ready[sha256] = network
+        _LOG.info("model_loaded", sha256=sha256, device=network.device)
+        return network
+
+    def _done(self, sha256: str, loading: asyncio.Task[Network]) -> None:
+        del self._loading[sha256]
+        if not loading.cancelled():
+            # Those who waited have the error; if all of them left, nobody needs it.
+            loading.exception()
