@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tamiyo_core.policy import Question, RowAdvice
 
-from tamiyo_models.manifest import FeatureRange, Manifest, SelfTestRow
+from tamiyo_models.manifest import FeatureRange, Manifest, SelfTest, SelfTestRow
 from tamiyo_models.runner import Runner
 
 OUT_OF_RANGE_MARGIN: Final = 1.0
@@ -101,7 +101,7 @@ class Advisor:
         answers = self._forward(len(test.rows)).tolist()
         difference = 0.0
         for number, (row, answer) in enumerate(zip(test.rows, answers, strict=True)):
-            difference = max(difference, _compare(number, row, answer, test.tolerance))
+            difference = max(difference, _compare(number, row, answer, test))
         return difference
 
     def _ask(self, questions: Sequence[Question]) -> list[RowAdvice | str]:
@@ -184,7 +184,7 @@ def _limits(ranges: Sequence[FeatureRange]) -> tuple[NDArray[np.float32], NDArra
     return low.astype(np.float32), high.astype(np.float32)
 
 
-def _compare(number: int, expected: SelfTestRow, answer: Sequence[float], tolerance: float) -> float:
+def _compare(number: int, expected: SelfTestRow, answer: Sequence[float], test: SelfTest) -> float:
     """The largest difference of a probability in one row of the self-test."""
     differences = [
         abs(math.exp(wanted) - math.exp(given))
@@ -192,12 +192,11 @@ def _compare(number: int, expected: SelfTestRow, answer: Sequence[float], tolera
         if wanted is not None
     ]
     value, uncertainty = answer[-2], answer[-1]
-    largest = max(differences)
-    allowed = tolerance * max(1.0, abs(expected.value))
+    largest, tolerance = max(differences), test.tolerance
     # Written so that NaN fails.
     if not largest <= tolerance:
         raise ValueError(f"row {number}: a probability differs by {largest:.2g}, more than {tolerance:g}")
-    if not abs(value - expected.value) <= allowed:
+    if not abs(value - expected.value) <= test.value_tolerance:
         raise ValueError(f"row {number}: the value is {value:g}, expected {expected.value:g}")
     if not abs(uncertainty - expected.uncertainty) <= tolerance:
         raise ValueError(

@@ -40,7 +40,7 @@ class CloningConfig:
     patience: int = 15
     batch_size: int = 256
     learning_rate: float = 1e-3
-    weight_decay: float = 1.0
+    weight_decay: float = 2.0
     balance: float = 0.3
     value_weight: float = 0.1
     validation_share: float = 0.2
@@ -163,7 +163,7 @@ def clone(
         if passes - best_pass >= config.patience:
             break
     network.load_state_dict(weights)
-    return {"passes": passes, "best_pass": best_pass, "held_out_loss": best}
+    return {"passes": passes, "best_pass": best_pass, "validation_loss": best}
 
 
 def _loss(

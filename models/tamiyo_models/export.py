@@ -96,7 +96,9 @@ def self_test(network: ActorCritic, questions: Sequence[SelfTestQuestion]) -> Se
         )
         for question, (row, probabilities, estimate, disagreement) in zip(questions, answers, strict=True)
     )
-    return SelfTest(tolerance=TOLERANCE, rows=rows)
+    # A value is off by as many of its standard deviations as a probability by itself.
+    value_tolerance = TOLERANCE * max(1.0, float(network.value_scale))
+    return SelfTest(tolerance=TOLERANCE, value_tolerance=value_tolerance, rows=rows)
 
 
 def _manifest(network: ActorCritic, subject: Subject, files: Mapping[FileFormat, bytes]) -> Manifest:

@@ -67,7 +67,7 @@ class ImitationConfig:
         cloning: settings of the learning.
     """
 
-    runs: int = 200
+    runs: int = 240
     seed: int = 0
     actors: int = 3
     cloning: CloningConfig = field(default_factory=CloningConfig)

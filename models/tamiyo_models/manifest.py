@@ -73,7 +73,8 @@ class SelfTestRow(Part):
 class SelfTest(Part):
     """What a loaded network must answer, on the device it runs on."""
 
-    tolerance: float = Field(gt=0.0, le=1e-3, description="Of probabilities; of values relative above 1.")
+    tolerance: float = Field(gt=0.0, le=1e-3, description="Of probabilities and uncertainties.")
+    value_tolerance: float = Field(gt=0.0, description="Of values, in their unit.")
     rows: tuple[SelfTestRow, ...] = Field(min_length=1, max_length=1024)
 
 
