@@ -58,6 +58,7 @@ class Shadows:
         clock: tells when something happens.
         holder: unique name of this process.
         always: whether there are policies that shadow every run.
+        catch_up: entries of the journal that are made up for after a standstill.
         pause: waits for a number of seconds.
     """
 
@@ -69,6 +70,7 @@ class Shadows:
         *,
         holder: str,
         always: bool,
+        catch_up: int = CATCH_UP,
         pause: Pause = asyncio.sleep,
     ) -> None:
         self._store = store
@@ -76,7 +78,9 @@ class Shadows:
         self._clock = clock
         self._holder = holder
         self._always = always
+        self._catch_up = catch_up
         self._pause = pause
+        self._turn = asyncio.Lock()
         self._held: set[Share] = set()
         self._agreed: Counter[tuple[str, str]] = Counter()
         self._disagreed: Counter[tuple[str, str]] = Counter()
@@ -106,16 +110,17 @@ class Shadows:
         Raises:
             StoreUnavailableError: if the store does not answer; what is not stored is decided again.
         """
-        now = self._clock()
-        shares = await self._store.take(self._holder, to_micros(now), to_micros(now + _HELD_FOR))
-        if not shares:
-            return 0
-        self._held.update(shares)
-        settled = await self._store.settled()
-        return sum([await self._follow(share, settled) for share in shares])
+        async with self._turn:
+            now = self._clock()
+            shares = await self._store.take(self._holder, to_micros(now), to_micros(now + _HELD_FOR))
+            if not shares:
+                return 0
+            self._held.update(shares)
+            settled = await self._store.settled()
+            return sum([await self._follow(share, settled) for share in shares])
 
     async def _follow(self, share: Share, settled: int) -> int:
-        begin = _within_reach(share, settled)
+        begin = self._within_reach(share, settled)
         page = await self._store.follow(begin, settled, PAGE)
         compared = await self._compared(page)
         position = page[-1].position if len(page) == PAGE else settled - 1
@@ -153,15 +158,14 @@ class Shadows:
         # At most half of a core is spent on what nobody waits for.
         return time.monotonic() - began if read else _LOOK_SECONDS
 
+    def _within_reach(self, share: Share, settled: int) -> Share:
+        first = settled - 1 - self._catch_up
+        if share.position >= first:
+            return share
+        _LOG.warning("shadows_leave_out", share=share.number, entries=first - share.position)
+        return share._replace(position=first)
+
     def _count(self, compared: Compared) -> None:
         for row in compared.rows:
             (self._agreed if row.agrees else self._disagreed)[row.policy, row.version] += 1
         self._failed.update(compared.failed)
-
-
-def _within_reach(share: Share, settled: int) -> Share:
-    first = settled - 1 - CATCH_UP
-    if share.position >= first:
-        return share
-    _LOG.warning("shadows_leave_out", share=share.number, entries=first - share.position)
-    return share._replace(position=first)

@@ -144,15 +144,16 @@ class SqlShadows:
         self._do = do
 
     async def begin(self) -> None:
-        if await self._read(lambda connection: connection.execute(select(shadow_shares.c.share)).first()):
+        if await self._read(_has_shares):
             return
         settled = await self.settled()
         await self._do(partial(_begin, self._database, position=settled - 1))
 
     async def take(self, holder: str, now: int, until: int) -> list[Share]:
-        settled = await self.settled()
-        wanted = partial(_free, holder=holder, now=now, settled=settled)
-        # Mostly there is nothing to do, and no write is spent on finding that out.
+        # Mostly there are no shares, or nothing to do: no write is spent on finding that out.
+        if not await self._read(_has_shares):
+            return []
+        wanted = partial(_free, holder=holder, now=now, settled=await self.settled())
         if not await self._read(wanted):
             return []
         taken: list[Share] = await self._do(partial(_take, holder, until, wanted))
@@ -188,6 +189,10 @@ class SqlShadows:
     async def _rows(self, statement: Any) -> list[ShadowRow]:
         rows = await self._read(lambda connection: list(connection.execute(statement)))
         return [ShadowRow(*row) for row in rows]
+
+
+def _has_shares(connection: Connection) -> bool:
+    return connection.execute(select(shadow_shares.c.share).limit(1)).first() is not None
 
 
 def _begin(database: Database, connection: Connection, position: int) -> None:
