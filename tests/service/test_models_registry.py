@@ -1,0 +1,129 @@
+"""The registry: networks are loaded once, verified, and not tried again at every turn."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+from tamiyo_core.policy import Question, RowAdvice
+from tamiyo_leyline import PolicyChoice, RunConfig
+from tamiyo_models.manifest import SelfTestRow
+from tamiyo_service.errors import ModelRejectedError, NoArtifactError
+from tamiyo_service.learned.registry import FAILURE_STANDS_SECONDS, Registry
+
+from tests.service.artifacts import SHIPPED_POLICY, put_artifact, rewrite, truncate
+
+
+class Seconds:
+    """Seconds that rise when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def learned(version: str | None = SHIPPED_POLICY) -> RunConfig:
+    return RunConfig(policy=PolicyChoice(name="learned", version=version))
+
+
+def question(registry: Registry, version: str) -> tuple[Question, SelfTestRow]:
+    """A question of the self-test of an artifact, and what is to be answered."""
+    from tamiyo_models.artifact import read_manifest
+
+    artifact = registry.named(version)
+    assert artifact is not None
+    row = read_manifest(artifact.directory).self_test.rows[0]
+    return Question(row.features, row.mask), row
+
+
+async def test_a_network_is_loaded_once_for_all_who_ask() -> None:
+    registry = Registry(None, "cpu")
+    sha256 = registry.policy(learned()).sha256
+    assert registry.ready(sha256) is None
+    networks = await asyncio.gather(*(registry.load(sha256) for _ in range(20)))
+    assert {id(network) for network in networks} == {id(registry.ready(sha256))}
+
+
+async def test_a_loaded_network_answers() -> None:
+    registry = Registry(None, "auto")
+    network = await registry.load(registry.policy(learned()).sha256)
+    asked, expected = question(registry, SHIPPED_POLICY)
+    (advice,) = network.advise([asked])
+    assert isinstance(advice, RowAdvice)
+    assert advice.value == pytest.approx(expected.value, abs=1e-3)
+
+
+async def test_shadows_have_networks_of_their_own() -> None:
+    registry = Registry(None, "cpu")
+    sha256 = registry.policy(learned()).sha256
+    own = await registry.load_for_shadows(sha256)
+    assert registry.ready(sha256) is None
+    assert await registry.load(sha256) is not own
+
+
+async def test_a_network_that_cannot_be_loaded_is_tried_again_after_a_while(tmp_path: Path) -> None:
+    seconds = Seconds()
+    registry = Registry(tmp_path, "cpu", clock=seconds)
+    place = put_artifact(tmp_path)
+    sha256 = registry.policy(learned("mine-1.1.0")).sha256
+    sound = shutil.copytree(place, tmp_path / "kept")
+    truncate(place)
+    with pytest.raises(ModelRejectedError, match="not here"):
+        await registry.load(sha256)
+    for path in place.iterdir():
+        shutil.copy(sound / path.name, path)
+    with pytest.raises(ModelRejectedError, match="not here"):
+        await registry.load(sha256)
+    seconds.now += FAILURE_STANDS_SECONDS
+    assert (await registry.load(sha256)).sha256 == sha256
+
+
+async def test_what_is_loaded_stays_whatever_becomes_of_the_file(tmp_path: Path) -> None:
+    registry = Registry(tmp_path, "cpu")
+    place = put_artifact(tmp_path)
+    network = await registry.load(registry.policy(learned("mine-1.1.0")).sha256)
+    asked, _ = question(registry, "mine-1.1.0")
+    before = network.advise([asked])
+    truncate(place)
+    assert await registry.load(network.sha256) is network
+    assert network.advise([asked]) == before
+
+
+async def test_a_version_keeps_the_identity_it_was_first_used_with(tmp_path: Path) -> None:
+    registry = Registry(tmp_path, "cpu")
+    place = put_artifact(tmp_path)
+    first = registry.policy(learned("mine-1.1.0")).sha256
+    registry.remember([("mine-1.1.0", first)])
+    rewrite(place, lambda manifest: manifest | {"description": "another"})
+    await registry.look()
+    policy = registry.policy(learned("mine-1.1.0"))
+    assert policy.sha256 == first
+    with pytest.raises(ModelRejectedError, match="changed in place"):
+        await registry.load(policy.sha256)
+
+
+async def test_a_stored_run_has_its_policy_without_the_artifact() -> None:
+    registry = Registry(None, "cpu")
+    registry.remember([("mine-1.1.0", "ab")])
+    with pytest.raises(NoArtifactError):
+        registry.policy(learned("mine-1.1.0"))
+    policy = registry.stored_policy(learned("mine-1.1.0"))
+    assert (policy.name, policy.version, policy.sha256) == ("learned", "mine-1.1.0", "ab")
+    with pytest.raises(ModelRejectedError, match=r"mine-1\.1\.0 is not here any more"):
+        await registry.load(policy.sha256)
+
+
+async def test_a_device_that_is_not_there_is_told_of() -> None:
+    registry = Registry(None, "cuda:7")
+    with pytest.raises(ModelRejectedError, match="cuda:7"):
+        await registry.load(registry.policy(learned()).sha256)
+
+
+def test_without_a_version_the_latest_of_the_package_decides(tmp_path: Path) -> None:
+    put_artifact(tmp_path, "9.9.9")
+    registry = Registry(tmp_path, "cpu")
+    assert registry.policy(learned(None)).version == SHIPPED_POLICY
