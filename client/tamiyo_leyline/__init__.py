@@ -36,6 +36,7 @@ from tamiyo_leyline.enums import (
     SeedStage,
     TelemetryEventType,
 )
+from tamiyo_leyline.field_report import FieldDecision, FieldReport
 from tamiyo_leyline.problem import FieldError, Problem, ProblemCode
 from tamiyo_leyline.report import (
     CommandOutcome,
@@ -77,7 +78,9 @@ __all__ = [
     "DecisionReply",
     "EpochReport",
     "FastTrainingSignals",
+    "FieldDecision",
     "FieldError",
+    "FieldReport",
     "HeuristicConfig",
     "HostDescription",
     "LearnedConfig",

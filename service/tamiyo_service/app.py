@@ -12,7 +12,18 @@ from starlette.types import Receive, Scope, Send
 from tamiyo_core.learned import LEARNED
 from tamiyo_leyline import __version__
 
-from tamiyo_service.api import batch, decisions, events, export, health, models, notes, operators, runs
+from tamiyo_service.api import (
+    batch,
+    decisions,
+    events,
+    export,
+    field_reports,
+    health,
+    models,
+    notes,
+    operators,
+    runs,
+)
 from tamiyo_service.api.border import Border, Gate
 from tamiyo_service.api.epoch import EpochEndpoint
 from tamiyo_service.api.handlers import install
@@ -35,6 +46,7 @@ from tamiyo_service.runs.batches import Batches
 from tamiyo_service.runs.creation import Beginnings
 from tamiyo_service.runs.desk import Desk
 from tamiyo_service.runs.engines import Engines
+from tamiyo_service.runs.field_reports import FieldReports
 from tamiyo_service.runs.forgetting import forget
 from tamiyo_service.runs.history import History
 from tamiyo_service.runs.intake import Intake
@@ -80,7 +92,7 @@ def create_app(
     app.border = Border(app.behind_border, services.gate, endpoint, settings.body_seconds)
     install(app)
     app.router.routes.insert(0, endpoint.route())
-    for module in (runs, batch, decisions, events, export, notes, models, operators, health):
+    for module in (runs, batch, decisions, events, export, field_reports, notes, models, operators, health):
         app.include_router(module.router, dependencies=[Depends(refuse_repetitions)])
     describe(app, endpoint.documentation)
     return app
@@ -117,17 +129,19 @@ def _wire(settings: Settings, store: Store | None, clock: Clock) -> Services:
     advisor = NoAdvisor()
     newcomers = Newcomers(store, engines, beginnings.default, clock)
     gate = Gate()
+    history = History(store, engines)
     return Services(
         store=store,
         intake=Intake(store, sessions, desk, newcomers, advisor, clock, auto_create=settings.auto_create),
         batches=Batches(store, sessions, desk, newcomers if settings.auto_create else None, advisor, clock),
         lifecycle=Lifecycle(store, beginnings, desk, clock),
-        history=History(store, engines),
+        history=history,
         gate=gate,
         clock=clock,
         stall_seconds=settings.stall_seconds,
         eraser=eraser,
         sweeper=_sweeper(settings, store, sessions, clock),
+        field_reports=FieldReports(store, history),
         remarks=Remarks(store, desk, clock),
         registry=registry,
         activations=activations,

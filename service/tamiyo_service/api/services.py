@@ -18,6 +18,7 @@ from tamiyo_service.live.hub import Hub
 from tamiyo_service.retention.erasing import Eraser
 from tamiyo_service.retention.sweeper import Sweeper
 from tamiyo_service.runs.batches import Batches
+from tamiyo_service.runs.field_reports import FieldReports
 from tamiyo_service.runs.history import History
 from tamiyo_service.runs.intake import Intake
 from tamiyo_service.runs.lifecycle import Lifecycle
@@ -40,6 +41,7 @@ class Services:
         stall_seconds: how long a write or an answer of the store may take while the service counts as ready.
         eraser: deletes the rows of runs that were deleted.
         sweeper: deletes runs that need not be kept.
+        field_reports: tell what became of seeds.
         remarks: keeps what operators say of runs.
         registry: knows the models.
         activations: tell which of them are active.
@@ -58,6 +60,7 @@ class Services:
     stall_seconds: float
     eraser: Eraser
     sweeper: Sweeper
+    field_reports: FieldReports
     remarks: Remarks
     registry: Registry
     activations: Activations

@@ -12,10 +12,12 @@ from tamiyo_leyline import (
     DecisionItem,
     DecisionRecord,
     DecisionReply,
+    EpochReport,
     PolicyIdentity,
     RunResult,
     SeedStage,
     ShadowDecision,
+    TrainingSignals,
 )
 from tamiyo_leyline.api import RunView, SeedView
 
@@ -24,6 +26,7 @@ from tamiyo_service.errors import DecisionNotFoundError, ExplanationError, RunNo
 from tamiyo_service.runs.deciding import identity_of, recompute
 from tamiyo_service.runs.engines import Engines
 from tamiyo_service.runs.session import Session, standing_of
+from tamiyo_service.runs.snapshots import restored
 from tamiyo_service.runs.timeline import is_superseded
 from tamiyo_service.store.protocol import Store
 from tamiyo_service.store.rows import (
@@ -94,7 +97,7 @@ class History:
             DecisionNotFoundError: if the epoch was never reported.
             ExplanationError: if recomputing gives other commands than the reply had.
         """
-        return await self.explained(run, await self._entry(run, epoch, attempt))
+        return await self.explained(run, await self.entry(run, epoch, attempt))
 
     async def state_after(self, key: DecisionKey) -> str:
         """The snapshot of the run's state after a report, as JSON.
@@ -107,7 +110,19 @@ class History:
             raise DecisionNotFoundError(f"epoch {key.epoch} of attempt {key.attempt} was never reported")
         return entry.state
 
-    async def _entry(self, run: RunRow, epoch: int, attempt: int | None) -> Entry:
+    async def signals(self, run: RunRow, entry: Entry) -> TrainingSignals:
+        """The signals of a report's entry at hand, whether or not its policy is installed."""
+        engine = self._engines.stored(run.config)
+        before = await self._store.entry_before(run.run_pk, entry.seq)
+        state = engine.initial() if before is None else restored(engine, before.state)
+        return engine.observe(state, EpochReport.model_validate_json(entry.payload)).signals
+
+    async def entry(self, run: RunRow, epoch: int, attempt: int | None) -> Entry:
+        """The entry of a report; see `record`.
+
+        Raises:
+            DecisionNotFoundError: if the epoch was never reported.
+        """
         if attempt is None:
             entry = await self._store.latest_report(run.run_pk, epoch)
         else:
