@@ -32,6 +32,7 @@ from tamiyo_service.api.queries import refuse_repetitions
 from tamiyo_service.api.services import Services
 from tamiyo_service.clock import Clock, utc_now
 from tamiyo_service.learned.activation import Activations
+from tamiyo_service.learned.batcher import Batcher
 from tamiyo_service.learned.comparing import Comparing
 from tamiyo_service.learned.registry import Registry
 from tamiyo_service.learned.shadows import Shadows
@@ -41,7 +42,6 @@ from tamiyo_service.retention.erasing import Eraser
 from tamiyo_service.retention.rules import Rules
 from tamiyo_service.retention.sweep import Sweep
 from tamiyo_service.retention.sweeper import Sweeper
-from tamiyo_service.runs.advising import NoAdvisor
 from tamiyo_service.runs.batches import Batches
 from tamiyo_service.runs.creation import Beginnings
 from tamiyo_service.runs.desk import Desk
@@ -126,7 +126,7 @@ def _wire(settings: Settings, store: Store | None, clock: Clock) -> Services:
     sessions = Sessions(store, engines, settings.cached_runs)
     eraser = Eraser(store)
     desk = Desk(store, sessions, eraser)
-    advisor = NoAdvisor()
+    advisor = Batcher(registry, deadline=settings.model_deadline, limit=settings.model_queue)
     newcomers = Newcomers(store, engines, beginnings.default, clock)
     gate = Gate()
     history = History(store, engines)
@@ -144,6 +144,7 @@ def _wire(settings: Settings, store: Store | None, clock: Clock) -> Services:
         field_reports=FieldReports(store, history),
         remarks=Remarks(store, desk, clock),
         registry=registry,
+        batcher=advisor,
         activations=activations,
         shadows=Shadows(store.shadows, comparing, clock, holder=secrets.token_hex(8), always=bool(choices)),
         default_policy=settings.default_policy,
@@ -170,5 +171,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         services.gate.close()
         await services.live.close()
+        await services.batcher.close()
         await services.eraser.close()
         await services.store.close()

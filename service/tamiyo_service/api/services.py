@@ -12,6 +12,7 @@ from tamiyo_service.api.border import Gate
 from tamiyo_service.clock import Clock
 from tamiyo_service.errors import ShuttingDownError, StoreUnavailableError
 from tamiyo_service.learned.activation import Activations
+from tamiyo_service.learned.batcher import Batcher
 from tamiyo_service.learned.registry import Registry
 from tamiyo_service.learned.shadows import Shadows
 from tamiyo_service.live.hub import Hub
@@ -43,6 +44,7 @@ class Services:
         sweeper: deletes runs that need not be kept.
         field_reports: tell what became of seeds.
         remarks: keeps what operators say of runs.
+        batcher: asks networks for many runs at once.
         registry: knows the models.
         activations: tell which of them are active.
         shadows: decide too, behind the requests.
@@ -63,6 +65,7 @@ class Services:
     field_reports: FieldReports
     remarks: Remarks
     registry: Registry
+    batcher: Batcher
     activations: Activations
     shadows: Shadows
     default_policy: str

@@ -20,6 +20,7 @@ from tamiyo_core import (
     parse_command_id,
     uniform_draw,
 )
+from tamiyo_core.learned import LearnedPolicy
 from tamiyo_leyline import AdaptationCommand, EpochReport, PolicyIdentity, TelemetryEvent
 
 from tamiyo_service.clock import Clock, from_micros, to_micros
@@ -191,17 +192,21 @@ def recompute(session: Session, before: Entry | None, entry: Entry) -> tuple[Epo
 
 def identity_of(engine: Engine) -> PolicyIdentity:
     """The policy of an engine as it travels."""
-    return _identity(engine.policy.name, engine.policy.version)
+    return _identity(engine.policy.name, engine.policy.version, _sha256(engine.policy))
 
 
 @lru_cache(maxsize=256)
-def _identity(name: str, version: str) -> PolicyIdentity:
-    return PolicyIdentity(name=name, version=version)
+def _identity(name: str, version: str, sha256: str | None) -> PolicyIdentity:
+    return PolicyIdentity(name=name, version=version, sha256=sha256)
 
 
 @lru_cache(maxsize=256)
-def _identity_json(name: str, version: str) -> str:
-    return _identity(name, version).model_dump_json()
+def _identity_json(name: str, version: str, sha256: str | None) -> str:
+    return _identity(name, version, sha256).model_dump_json()
+
+
+def _sha256(policy: Policy) -> str | None:
+    return policy.sha256 if isinstance(policy, LearnedPolicy) else None
 
 
 def same_content(payload: str, other: str) -> bool:
@@ -220,7 +225,9 @@ def _draw(session: Session, report: EpochReport) -> float:
 
 
 def _advice_json(advice: Advice | None) -> str | None:
-    return None if advice is None else orjson.dumps(advice).decode()
+    if advice is None:
+        return None
+    return orjson.dumps(advice if isinstance(advice, str) else list(map(tuple, advice))).decode()
 
 
 def _advice_of(text: str | None) -> Advice | None:
@@ -238,7 +245,7 @@ def reply_json(run_id: str, report: EpochReport, decision: str, step: Step, poli
     commands = _COMMANDS.dump_json(step.commands).decode()
     return (
         f'{{"run_id":"{run_id}","attempt":{report.attempt},"epoch":{report.epoch},"decision_id":"{decision}",'
-        f'"commands":{commands},"policy":{_identity_json(policy.name, policy.version)}}}'
+        f'"commands":{commands},"policy":{_identity_json(policy.name, policy.version, _sha256(policy))}}}'
     )
 
 
