@@ -19,7 +19,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 README = Path(__file__).parents[2] / "README.md"
-COMMANDS = ("backup", "demo", "decisions", "prune", "runs", "serve", "why")
+COMMANDS = ("backup", "demo", "decisions", "models", "prune", "runs", "serve", "why")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,114 @@
+"""`tamiyo models` as a user types it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from tamiyo_cli.app import app
+from tamiyo_models import SHIPPED, load_network, read_manifest
+from typer.testing import CliRunner
+
+NAME, VERSION = "imitation-cnn", "1.0.0"
+ARTIFACT = f"{NAME}/{VERSION}"
+
+
+def invoke(*arguments: str | Path) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, ["models", *map(str, arguments)], env={"COLUMNS": "200"})
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture
+def spoiled(tmp_path: Path) -> Path:
+    """The shipped artifact with a bit of its ONNX file changed."""
+    directory = Path(shutil.copytree(SHIPPED / ARTIFACT, tmp_path / "spoiled"))
+    data = bytearray((directory / "network.onnx").read_bytes())
+    data[1000] ^= 1
+    (directory / "network.onnx").write_bytes(data)
+    return directory
+
+
+def test_inspect_shows_what_an_artifact_says_of_itself() -> None:
+    code, output, _ = invoke("inspect", ARTIFACT)
+    assert code == 0
+    for words in (f"{NAME}-{VERSION}", "garden/1, 108 features", "GERMINATE_NORM", "network.onnx", "recall"):
+        assert words in output
+
+
+def test_inspect_writes_the_manifest_as_json() -> None:
+    code, output, _ = invoke("inspect", ARTIFACT, "--json")
+    assert code == 0
+    assert json.loads(output) == read_manifest(SHIPPED / ARTIFACT).model_dump(mode="json")
+
+
+def test_verify_loads_every_format_and_tells_how_far_its_answers_are() -> None:
+    code, output, _ = invoke("verify", ARTIFACT, "--json")
+    found = [json.loads(line) for line in output.splitlines()]
+    assert code == 0
+    assert {line["format"] for line in found} == {"torchscript", "onnx"}
+    assert all(line["largest_difference"] <= line["tolerance"] == 1e-5 for line in found)
+    assert {line["sha256"] for line in found} == {load_network(SHIPPED / ARTIFACT).sha256}
+
+
+def test_verify_tells_people_too() -> None:
+    code, output, _ = invoke("verify", SHIPPED / ARTIFACT, "--format", "onnx")
+    assert code == 0
+    assert "onnx on cpu is sound" in output
+    assert "torchscript" not in output
+
+
+@pytest.mark.parametrize("command", ["verify", "inspect"])
+def test_a_spoiled_artifact_ends_with_status_1_and_the_reason(command: str, spoiled: Path) -> None:
+    code, output, error = invoke(command, spoiled)
+    assert (code, output) == (1, "")
+    assert "network.onnx" in error
+    assert "sha256" in error
+
+
+@pytest.mark.parametrize("command", ["verify", "inspect"])
+def test_no_artifact_ends_with_status_1_and_the_reason(command: str, tmp_path: Path) -> None:
+    code, _, error = invoke(command, tmp_path)
+    assert code == 1
+    assert "manifest.json" in error
+
+
+def test_verify_on_a_device_that_is_not_there_ends_with_status_1() -> None:
+    code, _, error = invoke("verify", ARTIFACT, "--device", "cuda:99")
+    assert code == 1
+    assert "cuda:99" in error
+
+
+def test_a_format_nobody_knows_is_a_mistyped_command() -> None:
+    assert invoke("verify", ARTIFACT, "--format", "pickle")[0] == 2
+
+
+def test_imitate_makes_an_artifact_and_export_makes_it_again(tmp_path: Path) -> None:
+    models, checkpoint = tmp_path / "models", tmp_path / "network.safetensors"
+    code, output, _ = invoke(
+        *("imitate", "--out", models, "--runs", "5", "--seed", "3", "--version", "0.1"),
+        *("--checkpoint", checkpoint, "--json"),
+    )
+    assert code == 0
+    assert json.loads(output)["directory"] == str(models / NAME / "0.1")
+    code, output, _ = invoke("export", checkpoint, "--out", models, "--version", "0.2", "--name", "other")
+    assert code == 0
+    assert str(models / "other" / "0.2") in output
+    made, again = (read_manifest(models / name) for name in (f"{NAME}/0.1", "other/0.2"))
+    assert made.self_test == again.self_test
+    assert made.training == again.training
+    assert again.policy_version == "other-0.2"
+
+
+@pytest.mark.parametrize(("data", "version"), [(b"\x80\x04.", "1"), (None, "1"), (None, "../1")])
+def test_export_of_what_is_no_checkpoint_ends_with_status_1(
+    tmp_path: Path, data: bytes | None, version: str
+) -> None:
+    file = tmp_path / "checkpoint"
+    if data is not None:
+        file.write_bytes(data)
+    code, _, error = invoke("export", file, "--out", tmp_path / "models", "--version", version)
+    assert code == 1
+    assert str(file) in error
+    assert not (tmp_path / "models").exists()
