@@ -28,6 +28,8 @@ Networks = Mapping[str, Network]
 """By the SHA-256 of their artifacts."""
 _Latest = dict[Chosen, ShadowRow]
 
+_TOLD: Final = 1_000
+"""Reasons remembered as told."""
 _LOG: Final = structlog.get_logger(__name__)
 
 
@@ -73,6 +75,7 @@ class Comparing:
         self._registry = registry
         self._clock = clock
         self._choices = tuple(choices)
+        self._told: set[tuple[PolicyChoice, str]] = set()
 
     async def compare(self, page: Sequence[Followed]) -> Compared:
         """What the shadow policies decide about a page. Where one report leads, the next of its run begins.
@@ -113,7 +116,7 @@ class Comparing:
                     shadowed = await self._activations.pinned(shadowed)
                 other = self._engines.of(shadowed)
             except (NoArtifactError, InvalidConfigError, ModelRejectedError) as error:
-                _LOG.debug("shadow_absent", policy=choice.name, version=choice.version, reason=error.message)
+                self._tell_once("shadow_absent", choice, error.message)
                 continue
             found.setdefault((other.policy.name, other.policy.version), other)
         return list(found.values())[1:]
@@ -127,6 +130,11 @@ class Comparing:
             except ModelRejectedError as error:
                 _LOG.debug("shadow_without_network", sha256=sha256, reason=error.message)
         return found
+
+    def _tell_once(self, what: str, choice: PolicyChoice, reason: str) -> None:
+        if (choice, reason) not in self._told and len(self._told) < _TOLD:
+            self._told.add((choice, reason))
+            _LOG.warning(what, policy=choice.name, version=choice.version, reason=reason)
 
     async def _state(self, case: Case, latest: _Latest) -> str | None:
         """The state the policy has reached, in the attempt of the report."""

@@ -60,6 +60,9 @@ class Shadows:
         always: whether there are policies that shadow every run.
         catch_up: entries of the journal that are made up for after a standstill.
         pause: waits for a number of seconds.
+
+    Attributes:
+        held: shares that were taken and not put back.
     """
 
     def __init__(
@@ -76,12 +79,12 @@ class Shadows:
         self._store = store
         self._comparing = comparing
         self._clock = clock
-        self._holder = holder
+        self.holder: Final = holder
         self._always = always
         self._catch_up = catch_up
         self._pause = pause
         self._turn = asyncio.Lock()
-        self._held: set[Share] = set()
+        self.held: Final[set[Share]] = set()
         self._agreed: Counter[tuple[str, str]] = Counter()
         self._disagreed: Counter[tuple[str, str]] = Counter()
         self._failed: Counter[tuple[str, str]] = Counter()
@@ -104,30 +107,29 @@ class Shadows:
             await asyncio.wait([task])
             await self._let_go()
 
-    async def round(self) -> int:
-        """Decide about what has come since the last round, a page of each share; how many reports it read.
+    async def round(self) -> bool:
+        """Decide about what has come, a page of each share taken; whether there was anything to do.
 
         Raises:
             StoreUnavailableError: if the store does not answer; what is not stored is decided again.
         """
         async with self._turn:
             now = self._clock()
-            shares = await self._store.take(self._holder, to_micros(now), to_micros(now + _HELD_FOR))
-            if not shares:
-                return 0
-            self._held.update(shares)
-            settled = await self._store.settled()
-            return sum([await self._follow(share, settled) for share in shares])
+            shares = await self._store.take(self.holder, to_micros(now), to_micros(now + _HELD_FOR))
+            self.held.update(shares)
+            settled = await self._store.settled() if shares else 0
+            for share in shares:
+                await self._follow(share, settled)
+            return bool(shares)
 
-    async def _follow(self, share: Share, settled: int) -> int:
+    async def _follow(self, share: Share, settled: int) -> None:
         begin = self._within_reach(share, settled)
         page = await self._store.follow(begin, settled, PAGE)
         compared = await self._compared(page)
         position = page[-1].position if len(page) == PAGE else settled - 1
-        await self._store.put(self._holder, [share._replace(position=position)], compared.rows)
-        self._held.discard(share)
+        await self._store.put(self.holder, [share._replace(position=position)], compared.rows)
+        self.held.discard(share)
         self._count(compared)
-        return len(page)
 
     async def _compared(self, page: Sequence[Followed]) -> Compared:
         try:
@@ -141,7 +143,7 @@ class Shadows:
     async def _let_go(self) -> None:
         """Put back what was not finished, where it was, for others to take up at once."""
         with suppress(TamiyoError):
-            await self._store.put(self._holder, list(self._held), [])
+            await self._store.put(self.holder, list(self.held), [])
 
     async def _run(self) -> None:
         while True:
@@ -151,12 +153,12 @@ class Shadows:
         """Do a round; the seconds to rest after it."""
         began = time.monotonic()
         try:
-            read = await self.round()
+            worked = await self.round()
         except TamiyoError as error:
             _LOG.warning("shadows_pause", error=str(error))
             return _PAUSE_SECONDS
         # At most half of a core is spent on what nobody waits for.
-        return time.monotonic() - began if read else _LOOK_SECONDS
+        return time.monotonic() - began if worked else _LOOK_SECONDS
 
     def _within_reach(self, share: Share, settled: int) -> Share:
         first = settled - 1 - self._catch_up
