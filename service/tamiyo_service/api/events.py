@@ -26,7 +26,6 @@ _CONTENT: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "Server-sent events until the caller leaves; the data of each is a LiveEvent.",
         "model": LiveEvent,
-        "content": {"text/event-stream": {}},
     }
 }
 
@@ -64,7 +63,9 @@ class AllEventsQuery(EventQuery):
 LastEventId = Annotated[str | None, Header(description="Id of the last event received.")]
 
 
-@router.get("/events", responses=_CONTENT | problems(body=False), response_class=LiveResponse)
+@router.get(
+    "/events", responses=_CONTENT | problems(body=False), status_code=200, response_class=LiveResponse
+)
 async def follow_all(
     query: Annotated[AllEventsQuery, Query()], services: Wired, last_event_id: LastEventId = None
 ) -> LiveResponse:
@@ -77,6 +78,7 @@ async def follow_all(
 @router.get(
     "/runs/{run_id}/events",
     responses=_CONTENT | problems(ProblemCode.RUN_NOT_FOUND, body=False),
+    status_code=200,
     response_class=LiveResponse,
 )
 async def follow_run(

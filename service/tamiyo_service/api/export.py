@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 import orjson
 from fastapi import APIRouter, Query
 from pydantic import Field
+from starlette.responses import StreamingResponse
 from tamiyo_leyline import ProblemCode, RunConfig
 
 from tamiyo_service.api.queries import DecisionFilters
@@ -45,7 +46,7 @@ class ExportQuery(DecisionFilters):
     )
 
 
-@router.get("/export", responses=_CONTENT | problems(body=False), response_class=ExportResponse)
+@router.get("/export", responses=_CONTENT | problems(body=False), response_class=StreamingResponse)
 async def export_decisions(query: Annotated[ExportQuery, Query()], services: Wired) -> ExportResponse:
     """Export the decisions of all runs, the oldest first, as they are at this moment."""
     return await _export(services, query, query.filtered(None), "decisions")
@@ -54,7 +55,7 @@ async def export_decisions(query: Annotated[ExportQuery, Query()], services: Wir
 @router.get(
     "/runs/{run_id}/export",
     responses=_CONTENT | problems(ProblemCode.RUN_NOT_FOUND, body=False),
-    response_class=ExportResponse,
+    response_class=StreamingResponse,
 )
 async def export_run(
     run_id: RunIdPath, query: Annotated[ExportQuery, Query()], services: Wired
