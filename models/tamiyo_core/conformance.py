@@ -16,14 +16,14 @@ once, unmeasured and diverged epochs, refused and ignored commands, a hold, a la
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from tamiyo_leyline import ActionKind, RunConfig, TrainingSignals
 
 from tamiyo_core.engine import Step
-from tamiyo_core.policy import Decision, DecisionContext, Policy
-from tamiyo_core.rehearsal import Rehearsal, seed
+from tamiyo_core.policy import Advice, Decision, DecisionContext, Policy, Question
+from tamiyo_core.rehearsal import Rehearsal, no_advice, seed
 
 _STAGES: Final = ("GERMINATED", "TRAINING", "BLENDING", "SHADOWING", "PROBATIONARY")
 _SICK: Final = {"gradient_norm": 50.0, "gradient_health": 0.1, "has_exploding": True}
@@ -43,7 +43,8 @@ class _Report(NamedTuple):
 class PolicyConformance:
     """Checks a policy against the contract that `tamiyo_core.policy.Policy` states.
 
-    Override `make_policy`, and `config` where the policy needs settings of its own.
+    Override `make_policy`, `config` where the policy needs settings of its own, and `advise` where it asks a
+    network.
     """
 
     def make_policy(self, config: RunConfig) -> Policy:
@@ -53,6 +54,10 @@ class PolicyConformance:
     def config(self) -> RunConfig:
         """The configuration of the scripted runs; several seeds at once must be allowed."""
         return RunConfig.model_validate({"heuristic": {"max_concurrent_seeds": 3}})
+
+    def advise(self, questions: Sequence[Question]) -> Advice:
+        """What the network says, for a policy that asks one; default: there is none."""
+        return no_advice(questions)
 
     def test_it_says_who_it_is(self) -> None:
         """A name and a version, which every decision record carries."""
@@ -134,7 +139,7 @@ class PolicyConformance:
     def _steps(self) -> Iterator[Step]:
         """Every script played through the engine, which checks each answer too."""
         for script in (_single(), _several(), _troubled()):
-            run = Rehearsal(self.config(), self.make_policy(self.config()))
+            run = Rehearsal(self.config(), self.make_policy(self.config()), self.advise)
             before: Step | None = None
             for number, report in enumerate(script):
                 outcomes = _outcomes(before, report.answer)

@@ -42,13 +42,14 @@ class GerminationRules:
     def decide(self, scene: GerminationScene) -> Decision:
         """The decision about germination."""
         seen: list[Comparison] = []
-        return (
-            self._no_room(scene, seen)
-            or self._embargo(scene, seen)
-            or self._divergence(scene, seen)
-            or self._too_early(scene, seen)
-            or self._plateau(scene, seen)
-        )
+        return self._constraint(scene, seen) or self._too_early(scene, seen) or self._plateau(scene, seen)
+
+    def constraint(self, scene: GerminationScene) -> Decision | None:
+        """Rules 8 to 10: why nothing may germinate, whatever the policy; None: something may."""
+        return self._constraint(scene, [])
+
+    def _constraint(self, scene: GerminationScene, seen: list[Comparison]) -> Decision | None:
+        return self._no_room(scene, seen) or self._embargo(scene, seen) or self._divergence(scene, seen)
 
     def _no_room(self, scene: GerminationScene, seen: list[Comparison]) -> Decision | None:
         """Rule 8. Certain: a constraint.

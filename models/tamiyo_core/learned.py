@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from tamiyo_leyline import Action, ActionKind, RunConfig, SeedSignals, TrainingSignals
 
+from tamiyo_core.germination_rules import GerminationRules, GerminationScene
 from tamiyo_core.heuristic import HeuristicPolicy, HeuristicState
 from tamiyo_core.legality import germination_open
 from tamiyo_core.observation import ObservationSchema
@@ -65,7 +67,7 @@ class LearnedPolicy:
         self._config = config
         self._observation = observation
         self._heuristic = HeuristicPolicy(config)
-        self._embargo = config.heuristic.embargo_epochs_after_cull
+        self._germination = GerminationRules(config)
         learned = config.learned
         self._temperature = None if learned.deterministic else learned.temperature
 
@@ -114,9 +116,10 @@ class LearnedPolicy:
         decided: list[Decision] = []
         for slot in slots:
             row = next(rows) if slot.is_open else None
-            if row is None or (slot.seed is None and self._closed_by(decided)):
-                decided.append(_no_choice(slot, context))
-            else:
+            closed = self._closed(slot, signals, context, decided)
+            if closed is not None:
+                decided.append(closed)
+            elif row is not None:
                 decided.append(self._as_advised(slot, row, context))
         return self._heuristic.observe(state, signals), tuple(decided)
 
@@ -131,9 +134,17 @@ class LearnedPolicy:
         opened = germination_open(signals, free, self._config)
         return [*seeds, _Slot(None, layout.mask(None, germination_open=opened))]
 
-    def _closed_by(self, decided: list[Decision]) -> bool:
-        """Whether this very reply culls, so that the embargo begins."""
-        return self._embargo > 0 and any(decision.kind is ActionKind.CULL for decision in decided)
+    def _closed(
+        self, slot: _Slot, signals: TrainingSignals, context: DecisionContext, decided: Sequence[Decision]
+    ) -> Decision | None:
+        """The WAIT where there is no choice, and why; None: there is one."""
+        if slot.seed is None:
+            culls = any(decision.kind is ActionKind.CULL for decision in decided)
+            return self._germination.constraint(GerminationScene(signals, context, len(decided), culls))
+        if slot.is_open:
+            return None
+        reason = f"seed {slot.seed.seed_id}: its end is executed, waiting for the next report to show it"
+        return Decision(context.layout.wait, reason, 1.0, slot.seed)
 
     def _as_advised(self, slot: _Slot, row: RowAdvice, context: DecisionContext) -> Decision:
         log_probs = row.log_probs
@@ -177,16 +188,6 @@ def _trouble(advice: Advice | None, slots: list[_Slot]) -> str | None:
 
 def _instead(decision: Decision, trouble: str) -> Decision:
     return decision._replace(reason=f"{decision.reason} (the heuristic decided: {trouble})", fallback=trouble)
-
-
-def _no_choice(slot: _Slot, context: DecisionContext) -> Decision:
-    if slot.seed is not None:
-        reason = f"seed {slot.seed.seed_id}: its end is executed, waiting for the next report to show it"
-    elif slot.is_open:
-        reason = "a cull is pending"
-    else:
-        reason = "nothing may germinate now"
-    return Decision(context.layout.wait, reason, 1.0, slot.seed)
 
 
 def _words(slot: _Slot, action: Action, chance: float, row: RowAdvice, runner_up: Action) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ from tamiyo_leyline import EpochReport, RunConfig
 
 from tamiyo_core.engine import Engine, Step
 from tamiyo_core.identity import decision_id
-from tamiyo_core.policy import Policy
+from tamiyo_core.policy import Advice, Policy, Question
 from tamiyo_core.registry import build_policy
 
 MOMENT: Final = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -23,17 +23,22 @@ class Rehearsal:
     Args:
         config: of the run, as the body of ``PUT /runs/{run_id}`` or validated.
         policy: decides; default: the one the configuration names.
+        advise: answers the questions of a policy that asks a network; default: there is no network.
 
     Raises:
         pydantic.ValidationError: if the configuration is not valid.
     """
 
     def __init__(
-        self, config: RunConfig | Mapping[str, Any] | None = None, policy: Policy | None = None
+        self,
+        config: RunConfig | Mapping[str, Any] | None = None,
+        policy: Policy | None = None,
+        advise: Callable[[Sequence[Question]], Advice] | None = None,
     ) -> None:
         self.config: Final = RunConfig.model_validate({} if config is None else config)
         self.engine: Final = Engine(self.config, build_policy(self.config) if policy is None else policy)
         self.state = self.engine.initial()
+        self._advise = no_advice if advise is None else advise
 
     def report(
         self,
@@ -59,17 +64,23 @@ class Rehearsal:
             IllegalDecisionError: if the policy breaks its contract.
         """
         content = {"available_slots": 1} | fields | {"epoch": epoch, "seeds": seeds}
-        step = self.engine.step(
-            self.state,
-            EpochReport.model_validate(content),
+        report = EpochReport.model_validate(content)
+        observation = self.engine.observe(self.state, report, held=hold is not None, draw=draw)
+        step = self.engine.conclude(
+            observation,
             decision_id=decision_id("rehearsal", 0, epoch),
             now=MOMENT,
             hold=hold,
-            draw=draw,
             backfill=backfill,
+            advice=self._advise(observation.questions) if observation.questions else None,
         )
         self.state = step.state
         return step
+
+
+def no_advice(_questions: Sequence[Question]) -> Advice:
+    """The answer where there is no network."""
+    return "there is no network"
 
 
 def seed(

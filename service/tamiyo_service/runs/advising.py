@@ -22,18 +22,6 @@ class Advisor(Protocol):
         """Advice for each report, within bounded time."""
 
 
-class NoAdvisor:
-    """There is no network: a policy that asks has to manage without."""
-
-    def at_once(self, policy: AskingPolicy, asked: Sequence[Questions]) -> list[Advice] | None:
-        """The reason, for each report."""
-        return [f"no network is served here for policy {policy.name} {policy.version}"] * len(asked)
-
-    async def advise(self, policy: AskingPolicy, asked: Sequence[Questions]) -> list[Advice]:
-        """The reason, for each report."""
-        return self.at_once(policy, asked) or []
-
-
 def advice_at_once(advisor: Advisor, asked: Asked) -> list[Advice | None] | None:
     """Advice for each report, None for those that ask nothing; None at all: it has to be waited for."""
     advices: list[Advice | None] = [None] * len(asked)
