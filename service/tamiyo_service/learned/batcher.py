@@ -18,14 +18,13 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from queue import SimpleQueue
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import structlog
 from tamiyo_core import Advice, AskingPolicy, Question, RowAdvice
 
 from tamiyo_service.errors import TamiyoError
 from tamiyo_service.learned.artifacts import Network
-from tamiyo_service.learned.registry import Registry
 from tamiyo_service.runs.advising import Questions
 
 AT_ONCE_ROWS: Final = 64
@@ -36,6 +35,20 @@ LARGEST_PASS: Final = 4096
 Answers = Sequence[RowAdvice | str]
 
 _LOG: Final = structlog.get_logger(__name__)
+
+
+class Networks(Protocol):
+    """Where networks are: a `Registry`."""
+
+    def ready(self, sha256: str) -> Network | None:
+        """The network of an artifact if it is loaded."""
+
+    async def load(self, sha256: str) -> Network:
+        """The network of an artifact.
+
+        Raises:
+            ModelRejectedError: if it cannot be used.
+        """
 
 
 class _Item(NamedTuple):
@@ -54,16 +67,16 @@ class _Pass(NamedTuple):
 
 
 class Batcher:
-    """Asks the networks of a registry; an `Advisor`. For use in one event loop.
+    """Asks networks; an `Advisor`. For use in one event loop.
 
     Args:
-        registry: has the networks.
+        networks: has them.
         deadline: seconds that a report waits for advice.
         limit: questions that may wait.
     """
 
-    def __init__(self, registry: Registry, *, deadline: float, limit: int) -> None:
-        self._registry = registry
+    def __init__(self, networks: Networks, *, deadline: float, limit: int) -> None:
+        self._networks = networks
         self._deadline = deadline
         self._limit = limit
         self._waiting: dict[str, list[_Item]] = {}
@@ -78,7 +91,7 @@ class Batcher:
 
     def at_once(self, policy: AskingPolicy, asked: Sequence[Questions]) -> list[Advice] | None:
         """As `Advisor.at_once`: from a network on the CPU that nobody else is asking."""
-        network = self._registry.ready(policy.sha256)
+        network = self._networks.ready(policy.sha256)
         if network is None or network.device != "cpu" or self._busy:
             return None
         if sum(map(len, asked)) > AT_ONCE_ROWS:
@@ -90,7 +103,7 @@ class Batcher:
         until = asyncio.get_running_loop().time() + self._deadline
         try:
             async with asyncio.timeout_at(until):
-                network = self._registry.ready(policy.sha256) or await self._registry.load(policy.sha256)
+                network = self._networks.ready(policy.sha256) or await self._networks.load(policy.sha256)
         except TimeoutError:
             return self._without(f"the network was not loaded within {self._deadline:g} s", "deadline", asked)
         except TamiyoError as error:
@@ -141,7 +154,7 @@ class Batcher:
             taken, left = _as_many_as_fit([item for item in items if not item.future.done()])
             if left:
                 self._waiting[sha256] = left
-            network = self._registry.ready(sha256)
+            network = self._networks.ready(sha256)
             if taken and network is not None:
                 self._busy = True
                 self._start().put(_Pass(network, taken))
