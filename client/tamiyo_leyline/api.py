@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field
 from tamiyo_leyline.command import AdaptationCommand
 from tamiyo_leyline.config import RunConfig
 from tamiyo_leyline.constraints import WholeNumber
-from tamiyo_leyline.decision import DecisionReply, PolicyIdentity
+from tamiyo_leyline.decision import DecisionItem, DecisionReply, PolicyIdentity
 from tamiyo_leyline.enums import CommandStatus, RunResult, RunStatus
 from tamiyo_leyline.fields import (
     MAX_COUNT,
@@ -49,6 +49,16 @@ class Page(Answer, Generic[Item]):
 
     items: tuple[Item, ...] = Field(description="The page's items.")
     next_cursor: str | None = Field(description="Pass it as `cursor` for the next page; null: the last page.")
+
+
+class RunDecisions(Answer):
+    """One page of the decisions of a run."""
+
+    items: tuple[DecisionItem, ...] = Field(description="The page's items.")
+    next_cursor: str | None = Field(description="Pass it as `cursor` for the next page; null: the last page.")
+    counts: dict[str, int] | None = Field(
+        None, description="With `count=true`: decisions of all pages by action; otherwise absent."
+    )
 
 
 class SeedView(Answer):

@@ -221,3 +221,21 @@ async def test_an_empty_history(any_service: Service) -> None:
     nothing: Any = {"items": [], "next_cursor": None}
     assert await any_service.get("/decisions") == nothing
     assert await any_service.get("/runs/run/decisions") == nothing
+
+
+async def test_decisions_of_a_run_are_counted_over_all_pages(any_service: Service) -> None:
+    last = (await any_service.germination("run"))["epoch"]
+    await any_service.reports("other", 0)
+    page = await any_service.get("/runs/run/decisions?count=true&limit=2")
+    assert page["counts"] == (await any_service.get("/runs/run"))["counts"]
+    assert (sum(page["counts"].values()), len(page["items"])) == (last + 1, 2)
+    later = await any_service.get(f"/runs/run/decisions?limit=2&cursor={page['next_cursor']}")
+    assert "counts" not in later
+    for query, expected in (
+        ("action=GERMINATE", 1),
+        (f"since_epoch={last - 2}&action=WAIT", 2),
+        ("risk=RED", 0),
+    ):
+        counted = await any_service.get(f"/runs/run/decisions?count=true&{query}")
+        assert sum(counted["counts"].values()) == len(counted["items"]) == expected
+    assert (await any_service.http.get("/decisions?count=true")).json()["code"] == "invalid_query"

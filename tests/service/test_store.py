@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from tamiyo_leyline import RunStatus
@@ -413,3 +414,16 @@ async def test_a_refused_write_leaves_those_beside_it_alone(store: Store) -> Non
     assert isinstance(ended[7], VersionConflictError)
     for number, run in enumerate(runs):
         assert await decided(store, DecisionFilter(run_pk=run.run_pk)) == [1], number
+
+
+async def test_decisions_of_a_run_are_counted_by_action(store: Store) -> None:
+    run, other = await create(store), await create(store, "other")
+    actions = {1: "WAIT", 2: "CULL", 3: "WAIT", 4: "GERMINATE_NORM"}
+    await append(store, *(entry(run, seq, seq, action=action) for seq, action in actions.items()))
+    await append(store, entry(run, 5), entry(other, 1, 1))
+    wanted = DecisionFilter(run_pk=run.run_pk)
+    assert await store.decision_counts(wanted) == {"CULL": 1, "GERMINATE_NORM": 1, "WAIT": 2}
+    assert await store.decision_counts(replace(wanted, germinate=True)) == {"GERMINATE_NORM": 1}
+    assert await store.decision_counts(replace(wanted, since_epoch=3, after=(4,))) == {
+        "GERMINATE_NORM": 1, "WAIT": 1,
+    }  # fmt: skip

@@ -72,5 +72,5 @@ def _broken() -> InvalidQueryError:
 
 
 def _fingerprint(wanted: BaseModel, scope: str) -> str:
-    filters = wanted.model_dump_json(exclude={"cursor", "limit"})
+    filters = wanted.model_dump_json(exclude={"cursor", "limit", "count"})
     return hashlib.sha256(f"{scope}\n{filters}".encode()).hexdigest()[:16]

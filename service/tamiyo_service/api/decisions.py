@@ -7,11 +7,11 @@ from typing import Annotated
 import orjson
 from fastapi import APIRouter, Path, Query, Response
 from tamiyo_leyline import DecisionItem, DecisionRecord, ProblemCode, RunConfig
-from tamiyo_leyline.api import Page
+from tamiyo_leyline.api import Page, RunDecisions
 from tamiyo_leyline.fields import MAX_COUNT
 
 from tamiyo_service.api.cursor import decode_cursor, encode_cursor
-from tamiyo_service.api.queries import AttemptQuery, DecisionQuery
+from tamiyo_service.api.queries import AttemptQuery, DecisionQuery, RunDecisionQuery
 from tamiyo_service.api.schemas import RunIdPath, problems
 from tamiyo_service.api.services import Services, Wired
 from tamiyo_service.store.rows import DecisionFilter
@@ -30,17 +30,19 @@ async def list_decisions(query: Annotated[DecisionQuery, Query()], services: Wir
 
 @router.get(
     "/runs/{run_id}/decisions",
-    response_model=Page[DecisionItem],
+    response_model=RunDecisions,
     responses=problems(ProblemCode.RUN_NOT_FOUND, body=False),
 )
 async def list_run_decisions(
-    run_id: RunIdPath, query: Annotated[DecisionQuery, Query()], services: Wired
+    run_id: RunIdPath, query: Annotated[RunDecisionQuery, Query()], services: Wired
 ) -> Response:
     """List the decisions of one run."""
     run = await services.history.run(run_id)
     layout = RunConfig.model_validate_json(run.config).topology.layout
     position = decode_cursor(query.cursor, query, run_id)
-    return await _page(services, query, query.wanted(position, run.run_pk, layout), run_id)
+    wanted = query.wanted(position, run.run_pk, layout)
+    counts = await services.store.decision_counts(wanted) if query.count else None
+    return await _page(services, query, wanted, run_id, counts)
 
 
 @router.get(
@@ -57,10 +59,15 @@ async def show_decision(
 
 
 async def _page(
-    services: Services, query: DecisionQuery, wanted: DecisionFilter, scope: str = ""
+    services: Services,
+    query: DecisionQuery,
+    wanted: DecisionFilter,
+    scope: str = "",
+    counts: dict[str, int] | None = None,
 ) -> Response:
     """A `Page[DecisionItem]`; the items are JSON already."""
     found = await services.history.items(wanted, query.limit)
     cursor = orjson.dumps(encode_cursor(found.resume, query, scope)).decode()
-    body = f'{{"items":[{",".join(found.rows)}],"next_cursor":{cursor}}}'
+    counted = "" if counts is None else f',"counts":{orjson.dumps(counts).decode()}'
+    body = f'{{"items":[{",".join(found.rows)}],"next_cursor":{cursor}{counted}}}'
     return Response(body, media_type="application/json")

@@ -163,6 +163,12 @@ class DecisionQuery(DecisionFilters, PageQuery):
         return replace(self.filtered(position, run_pk, layout), ascending=self.order == "asc")
 
 
+class RunDecisionQuery(DecisionQuery):
+    """Which decisions of one run."""
+
+    count: bool = Field(False, description="Whether to count the decisions of all pages, by action.")
+
+
 class AttemptQuery(BaseModel):
     """Which attempt."""
 

@@ -139,6 +139,15 @@ def decisions_below(
     return Found(_named(connection, wanted, found.rows), found.resume)
 
 
+def decision_counts(connection: Connection, wanted: DecisionFilter) -> dict[str, int]:
+    """How many decisions of one run pass the filter, by action: a look at each of its inputs at most."""
+    (way,) = ways_within_run(wanted)
+    checks = way.unanswered(decision_checks(wanted)).values()
+    action = journal.c.action
+    counted = select(action, func.count()).where(*way.conditions, is_report(), *checks).group_by(action)
+    return dict(sorted((str(name), int(count)) for name, count in connection.execute(counted)))
+
+
 def _decisions(
     connection: Connection, wanted: DecisionFilter, limit: int, rare: Sequence[ColumnElement[bool]]
 ) -> Found[Row[Any]]:

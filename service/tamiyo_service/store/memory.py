@@ -160,6 +160,10 @@ class MemoryStore:
     async def decisions_below(self, wanted: DecisionFilter, limit: int, below: int) -> Found[DecisionRow]:
         return _page(self._decisions(wanted, below), wanted, limit)
 
+    async def decision_counts(self, wanted: DecisionFilter) -> dict[str, int]:
+        rows = self._decisions(wanted, self.journal.next)
+        return dict(sorted(Counter(row.entry.action or "" for row in rows).items()))
+
     async def outcomes(self, keys: Sequence[DecisionKey]) -> dict[DecisionKey, tuple[OutcomeRow, ...]]:
         return {key: self._outcomes[key] for key in keys if key in self._outcomes}
 

@@ -128,6 +128,9 @@ class Store(Protocol):
         Positions of all runs are moment and number, in either direction.
         """
 
+    async def decision_counts(self, wanted: DecisionFilter) -> dict[str, int]:
+        """How many decisions of a run pass the filter, by action, wherever its page begins."""
+
     async def outcomes(self, keys: Sequence[DecisionKey]) -> dict[DecisionKey, tuple[OutcomeRow, ...]]:
         """What became of the commands of these decisions; decisions without outcomes are absent."""
 

@@ -180,6 +180,9 @@ class SqlStore:
     async def decisions_below(self, wanted: DecisionFilter, limit: int, below: int) -> Found[DecisionRow]:
         return await self._read(lambda connection: listing.decisions_below(connection, wanted, limit, below))
 
+    async def decision_counts(self, wanted: DecisionFilter) -> dict[str, int]:
+        return await self._read(lambda connection: listing.decision_counts(connection, wanted))
+
     async def outcomes(self, keys: Sequence[DecisionKey]) -> dict[DecisionKey, tuple[OutcomeRow, ...]]:
         if not keys:
             return {}
