@@ -9,7 +9,7 @@ from typing import Final
 Row = Mapping[str, float]
 
 _YARDSTICKS: Final = ("fastapi", "starlette")
-_OURS: Final = {"": "tamiyo", "postgresql_": "tamiyo_postgresql"}
+_OURS: Final = {"": "tamiyo", "postgresql_": "tamiyo_postgresql", "learned_": "tamiyo_learned"}
 
 
 def medians_of(samples: Mapping[str, Sequence[Row]]) -> dict[str, dict[str, float]]:
@@ -67,13 +67,19 @@ def _replicas(medians: Mapping[str, Row]) -> dict[str, float]:
 
 
 def _peers(medians: Mapping[str, Row]) -> dict[str, float]:
-    ours = medians.get("tamiyo/32")
-    peers = {name: medians.get(f"{name}/32") for name in ("litserve", "ray")}
-    return {
-        f"throughput_32_vs_{name}": ours["decisions_per_second"] / row["decisions_per_second"]
-        for name, row in peers.items()
-        if ours is not None and row is not None
-    }
+    """Ours, heuristic and learned, to servers of others that predict; learned to heuristic."""
+    ratios: dict[str, float] = {}
+    for prefix, name in (("", "tamiyo"), ("learned_", "tamiyo_learned")):
+        for other in ("litserve", "ray"):
+            ratios |= _throughput(f"{prefix}throughput_32_vs_{other}", medians, name, other)
+    return ratios | _throughput("learned_throughput_32_vs_heuristic", medians, "tamiyo_learned", "tamiyo")
+
+
+def _throughput(figure: str, medians: Mapping[str, Row], name: str, other: str) -> dict[str, float]:
+    ours, theirs = medians.get(f"{name}/32"), medians.get(f"{other}/32")
+    if ours is None or theirs is None:
+        return {}
+    return {figure: ours["decisions_per_second"] / theirs["decisions_per_second"]}
 
 
 def _median(results: Sequence[Row]) -> dict[str, float]:

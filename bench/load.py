@@ -64,6 +64,17 @@ def single(run_id: str) -> Load:
     return Load(lambda epoch: post(f"/runs/{run_id}/epoch", report_of(epoch)))
 
 
+SHORT_RUN: Final = 60
+"""Epochs of a short training."""
+
+
+def short(run_id: str) -> Load:
+    """Reports of one training after another: a network has seen no longer ones, so that it decides."""
+    return Load(
+        lambda number: post(f"/runs/{run_id}-{number // SHORT_RUN}/epoch", report_of(number % SHORT_RUN))
+    )
+
+
 def predictions(_run_id: str) -> Load:
     """The same reports for a server that only predicts."""
     return Load(lambda epoch: post("/predict", report_of(epoch)))
@@ -80,7 +91,7 @@ def batches(run_id: str) -> Load:
     return Load(request, BATCH)
 
 
-LOADS: Final = {"single": single, "predict": predictions, "batch": batches}
+LOADS: Final = {"single": single, "short": short, "predict": predictions, "batch": batches}
 
 
 class Trainer(asyncio.Protocol):

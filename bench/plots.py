@@ -10,6 +10,7 @@ Medians = Mapping[str, Mapping[str, float]]
 
 _NAMES: Final = {
     "tamiyo": "Tamiyo, SQLite",
+    "tamiyo_learned": "Tamiyo, learned",
     "tamiyo_postgresql": "Tamiyo, PostgreSQL",
     "tamiyo_2_replicas": "Tamiyo, 2 replicas",
     "tamiyo_batch": "Tamiyo, batches",
@@ -18,7 +19,7 @@ _NAMES: Final = {
     "litserve": "LitServe",
     "ray": "Ray Serve",
 }
-_SINGLE: Final = ("starlette", "fastapi", "tamiyo", "tamiyo_postgresql", "litserve", "ray")
+_SINGLE: Final = ("starlette", "fastapi", "tamiyo", "tamiyo_learned", "tamiyo_postgresql", "litserve", "ray")
 
 
 def plot_service(results: Mapping[str, Any], folder: Path) -> None:

@@ -1,7 +1,8 @@
 """The servers that `bench/service.py` compares; each runs in a process of its own.
 
-``tamiyo`` is the real service; ``fastapi`` is a bare FastAPI endpoint with the same body and reply models
-that decides and stores nothing; ``starlette`` answers every request with the same bytes.
+``tamiyo`` is the real service, ``tamiyo_learned`` the same with a network that decides; ``fastapi`` is a bare
+FastAPI endpoint with the same body and reply models that decides and stores nothing; ``starlette`` answers
+every request with the same bytes.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import gc
 import os
 import warnings
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal
 
 import uvicorn
 from fastapi import FastAPI
@@ -24,6 +25,11 @@ from tamiyo_leyline import ActionKind, DecisionReply, EpochReport, PolicyIdentit
 from tamiyo_service import Settings, serve
 
 PATH: Final = "/runs/{run_id}/epoch"
+POLICIES: Final[dict[str, Literal["heuristic", "learned"]]] = {
+    "tamiyo": "heuristic",
+    "tamiyo_learned": "learned",
+}
+"""Of the kinds that are the real service, the policy of new runs."""
 
 
 def fixed_reply() -> DecisionReply:
@@ -82,8 +88,9 @@ class _Frozen(uvicorn.Server):
 
 def run(kind: str, port: int, database_url: str) -> None:
     """Serve until told to stop."""
-    if kind == "tamiyo":
-        serve(Settings(port=port, database_url=database_url, log_level="warning"))
+    if kind in POLICIES:
+        policy = POLICIES[kind]
+        serve(Settings(port=port, database_url=database_url, log_level="warning", default_policy=policy))
         return
     app = bare_fastapi() if kind == "fastapi" else bare_starlette()
     config = uvicorn.Config(
@@ -95,10 +102,10 @@ def run(kind: str, port: int, database_url: str) -> None:
 def main() -> None:
     """Run the server that the arguments name."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=["tamiyo", "fastapi", "starlette"])
+    parser.add_argument("kind", choices=[*POLICIES, "fastapi", "starlette"])
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--core", type=int, required=True)
-    parser.add_argument("--database-url", default="", help="of kind tamiyo")
+    parser.add_argument("--database-url", default="", help="of Tamiyo")
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {arguments.core})
     run(arguments.kind, arguments.port, arguments.database_url)

@@ -63,6 +63,10 @@ def all_series() -> list[Series]:
     ]
     return [
         *found,
+        *(
+            Series(f"tamiyo_learned/{connections}", ("tamiyo_learned",), "short", connections)
+            for connections in (1, 32)
+        ),
         Series("tamiyo_2_replicas/32", ("tamiyo_postgresql", "tamiyo_replica"), "single", 32),
         Series("tamiyo_batch/2", ("tamiyo",), "batch", 2),
     ]
@@ -100,9 +104,10 @@ def measure(rounds: int = ROUNDS, seconds: float = SECONDS) -> dict[str, Any]:
 def _start_all(running_servers: ExitStack, database: Path) -> tuple[dict[str, Server], dict[str, str]]:
     """Every server that can be started, and why the others cannot."""
     core, load_core = cores()
-    url = f"sqlite:///{database}"
+    url, learned_url = f"sqlite:///{database}", f"sqlite:///{database}.learned"
     starts: dict[str, Callable[[], AbstractContextManager[dict[str, Server]]]] = {
         "tamiyo": lambda: _one("tamiyo", our_server("tamiyo", core, url)),
+        "tamiyo_learned": lambda: _one("tamiyo_learned", our_server("tamiyo_learned", core, learned_url)),
         "fastapi": lambda: _one("fastapi", our_server("fastapi", core)),
         "starlette": lambda: _one("starlette", our_server("starlette", core)),
         "tamiyo_postgresql": lambda: _on_postgresql(core, load_core),

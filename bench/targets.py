@@ -76,9 +76,26 @@ TARGETS = (
     Target("service", "figures.two_replicas_cpu_vs_one", 1.25, True, "CPU of a decision, 2 replicas to 1"),
     Target("service", "figures.bytes_per_decision", 3000.0, True, "disk for a decision with one seed, bytes"),
     Target("service", "figures.bytes_per_cached_run", 6144.0, True, "memory of a cached idle run, bytes"),
+    Target(
+        "service",
+        "figures.learned_throughput_32_vs_fastapi",
+        1.0,
+        False,
+        "learned decisions/s, 32 connections, to bare FastAPI",
+    ),
+    Target("service", "figures.learned_p99_32_vs_fastapi", 1.25, True, "their p99, to bare FastAPI's"),
+    Target(
+        "service", "figures.learned_throughput_32_vs_heuristic", 0.8, False, "the same, to the heuristic's"
+    ),
+    Target("service", "figures.learned_throughput_32_vs_litserve", 5.0, False, "the same, to LitServe"),
+    Target("service", "figures.learned_throughput_32_vs_ray", 20.0, False, "the same, to Ray Serve"),
     Target("history", "figures.worst_p99_ms", 20.0, True, "first page at 10 million, slowest p99, ms"),
     Target("history", "figures.ready_s", 2.0, True, "start with a million known runs, s"),
     Target("history", "figures.first_report_p50_ms", 5.0, True, "first report to a cold run, median, ms"),
     Target("history", "figures.first_look_p50_ms", 5.0, True, "first look at a cold run, median, ms"),
+    Target("network", "torchscript_1_to_eager", 0.45, True, "network at batch 1, TorchScript to eager"),
+    Target("network", "onnx_1_to_eager", 0.25, True, "the same, ONNX to eager"),
+    Target("network", "torchscript_64_to_eager", 0.6, True, "a row of 64, TorchScript to eager"),
+    Target("network", "onnx_64_to_eager", 0.5, True, "the same, ONNX to eager"),
     Target("client_import", "ratio_of_imports", 1.3, True, "import tamiyo_client, to import httpx, pydantic"),
 )

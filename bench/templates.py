@@ -66,6 +66,6 @@ async def _train_usual(services: Services, number: int) -> None:
 async def _train(services: Services, run_id: str, training: PretendTraining, epochs: range) -> None:
     for epoch in epochs:
         report = EpochReport.model_validate(training.report(epoch))
-        reply = await services.intake.report(run_id, report)
+        reply = await services.intake.report(run_id, report.model_dump_json().encode())
         for command in DecisionReply.model_validate_json(reply.body).commands:
             training.obey(command)

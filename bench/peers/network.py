@@ -7,25 +7,35 @@ from typing import Any, Final
 
 import torch
 
-FEATURES: Final = 27
-HIDDEN: Final = 64
+FEATURES: Final = 108
+HIDDEN: Final = 256
+HEAD: Final = 128
 ACTIONS: Final = 7
 
 
 class Network(torch.nn.Module):
-    """An actor and a critic on two shared layers: (B, 27) to (B, 7) logits and (B, 1) values."""
+    """An actor and a critic on a shared trunk: (B, F) to (B, A) logits and (B, 1) values."""
 
     def __init__(self) -> None:
         super().__init__()
-        layers = (torch.nn.Linear(FEATURES, HIDDEN), torch.nn.Tanh(), torch.nn.Linear(HIDDEN, HIDDEN))
-        self.body = torch.nn.Sequential(*layers, torch.nn.Tanh())
-        self.actor = torch.nn.Linear(HIDDEN, ACTIONS)
-        self.critic = torch.nn.Linear(HIDDEN, 1)
+        self.trunk = torch.nn.Sequential(
+            torch.nn.Linear(FEATURES, HIDDEN),
+            torch.nn.ReLU(),
+            torch.nn.Linear(HIDDEN, HIDDEN),
+            torch.nn.ReLU(),
+        )
+        self.actor = _head(ACTIONS)
+        self.critic = _head(1)
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits and values of a batch."""
-        hidden = self.body(features)
+        hidden = self.trunk(features)
         return self.actor(hidden), self.critic(hidden)
+
+
+def _head(outputs: int) -> torch.nn.Sequential:
+    layers = torch.nn.Linear(HIDDEN, HEAD), torch.nn.ReLU(), torch.nn.Linear(HEAD, outputs)
+    return torch.nn.Sequential(*layers)
 
 
 def network() -> Network:

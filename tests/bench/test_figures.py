@@ -24,6 +24,8 @@ SAMPLES = {
     "tamiyo_postgresql/32": [sample(1500, 9, 9, 250)],
     "tamiyo_2_replicas/32": [sample(1400, 9, 9, 300)],
     "litserve/32": [sample(500, 9, 9, 900)],
+    "ray/32": [sample(100, 9, 9, 900)],
+    "tamiyo_learned/32": [sample(1800, 9, 60, 220)],
 }
 
 
@@ -46,6 +48,10 @@ def test_medians_are_taken_figure_by_figure() -> None:
         ("batch_decisions_per_core_vs_single", 5.0),
         ("batch_throughput_vs_single", 4.0),
         ("two_replicas_cpu_vs_one", 1.2),
+        ("learned_throughput_32_vs_fastapi", 1.8),
+        ("learned_throughput_32_vs_heuristic", 0.9),
+        ("learned_throughput_32_vs_ray", 18.0),
+        ("learned_p99_32_vs_fastapi", 1.5),
     ],
 )
 def test_ratio_is_ours_to_theirs(name: str, expected: float) -> None:
