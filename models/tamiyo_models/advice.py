@@ -24,6 +24,7 @@ OUT_OF_RANGE_MARGIN: Final = 1.0
 """How far outside its training range a feature may be, as a share of that range's width."""
 DECIMALS: Final = 6
 """Of every number of an advice."""
+_ONE: Final = 10.0**DECIMALS
 
 _MASKS: Final = 4096
 """Masks that are remembered."""
@@ -113,7 +114,8 @@ class Advisor:
         table = self._forward(rows)
         finite = np.isfinite(table)
         advice = _advice_of(table, masks)
-        if not inside.all():
+        # Counting is many times as fast as `all` where there are few.
+        if np.count_nonzero(inside) != inside.size:
             for row in np.flatnonzero(~inside.all(axis=1)):
                 advice[row] = self._strangest(features[row], inside[row])
         # Of every row the legal actions, the value and the uncertainty are finite, and nothing else.
@@ -166,7 +168,7 @@ class Advisor:
 
 def _advice_of(table: NDArray[np.float64], masks: Sequence[_Mask]) -> list[RowAdvice | str]:
     # Adding 0.0 makes zeros of what was rounded to −0.0.
-    rounded: list[list[float | None]] = (table.round(DECIMALS) + 0.0).tolist()
+    rounded: list[list[float | None]] = (np.rint(table * _ONE) / _ONE + 0.0).tolist()
     advice: list[RowAdvice | str] = []
     for row, mask in zip(rounded, masks, strict=True):
         row.append(None)

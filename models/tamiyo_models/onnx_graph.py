@@ -14,16 +14,15 @@ from tamiyo_models.deployed import DeployedNetwork
 OPSET: Final = 21
 IR_VERSION: Final = 10
 """Both understood by every ONNX Runtime since 1.20."""
-OUTPUTS: Final = ("log_probs", "value", "uncertainty")
 
 
 def onnx_bytes(network: DeployedNetwork) -> bytes:
-    """The network as an ONNX file: features[B,F] float32 and mask[B,A] bool to `OUTPUTS`."""
+    """The network as an ONNX file: features[B,F] float32 and mask[B,A] bool to `runner.OUTPUTS`."""
     graph = helper.make_graph(
         _nodes(),
         "actor_critic",
         [
-            helper.make_tensor_value_info("features", TensorProto.FLOAT, ["B", len(network.feature_mean)]),
+            helper.make_tensor_value_info("features", TensorProto.FLOAT, ["B", len(network.lowest)]),
             helper.make_tensor_value_info("mask", TensorProto.BOOL, ["B", network.actions]),
         ],
         [
@@ -42,9 +41,8 @@ def onnx_bytes(network: DeployedNetwork) -> bytes:
 def _nodes() -> list[onnx.NodeProto]:
     node = helper.make_node
     layers = [
-        node("Sub", ["features", "feature_mean"], ["centred"]),
-        node("Mul", ["centred", "feature_scale"], ["scaled"]),
-        node("Clip", ["scaled", "lowest", "highest"], ["layer_0"]),
+        node("Max", ["features", "lowest"], ["not_below"]),
+        node("Min", ["not_below", "highest"], ["layer_0"]),
     ]
     for number in (1, 2, 3):
         layers += [
@@ -60,35 +58,31 @@ def _nodes() -> list[onnx.NodeProto]:
         node("Unsqueeze", ["mask", "second"], ["mask_of_actors"]),
         node("Where", ["mask_of_actors", "logits", "masked"], ["masked_logits"]),
         node("LogSoftmax", ["masked_logits"], ["each"], axis=-1),
-        node("ReduceLogSumExp", ["each", "second"], ["summed"], keepdims=1),
-        node("Sub", ["summed", "log_actors"], ["mixed"]),
-        node("Squeeze", ["mixed", "second"], ["mixture"]),
-        node("Where", ["mask", "mixture", "nothing"], ["log_probs"]),
         node("Exp", ["each"], ["probabilities"]),
-        node("Sub", ["each", "mixed"], ["difference"]),
+        node("ReduceSum", ["probabilities", "second"], ["summed"], keepdims=1),
+        node("Mul", ["summed", "share"], ["mixed"]),
+        node("Max", ["mixed", "rarest"], ["possible"]),
+        node("Log", ["possible"], ["logarithm"]),
+        node("Squeeze", ["logarithm", "second"], ["mixture"]),
+        node("Where", ["mask", "mixture", "nothing"], ["log_probs"]),
+        # The mean divergence of the members from their mixture: ONNX has no x ln x that is 0 at 0.
+        node("Sub", ["each", "logarithm"], ["difference"]),
         node("Mul", ["probabilities", "difference"], ["product"]),
         node("ReduceSum", ["product", "both"], ["divergence"], keepdims=0),
-        node("Mul", ["divergence", "share"], ["mean_divergence"]),
-        node("Relu", ["mean_divergence"], ["uncertainty"]),
+        node("Mul", ["divergence", "share"], ["uncertainty"]),
     ]
 
 
 def _gemm(number: int, output: str) -> onnx.NodeProto:
     inputs = [f"layer_{number - 1}", f"weight_{number}", f"bias_{number}"]
-    return helper.make_node("Gemm", inputs, [output], transB=1)
+    return helper.make_node("Gemm", inputs, [output])
 
 
 def _constants(network: DeployedNetwork) -> dict[str, NDArray[np.float32] | NDArray[np.int64]]:
-    weights = {name: buffer.detach().cpu().numpy() for name, buffer in network.named_buffers()}
-    logits = network.actors * network.actions
-    return weights | {
-        "lowest": np.array(-network.bound, np.float32),
-        "highest": np.array(network.bound, np.float32),
-        "masked": np.array(network.masked, np.float32),
-        "nothing": np.array(network.nothing, np.float32),
-        "log_actors": np.array(network.log_actors, np.float32),
-        "share": np.array(1.0 / network.actors, np.float32),
-        "widths": np.array([logits, 1]),
+    buffers = {name: buffer.detach().cpu().numpy() for name, buffer in network.named_buffers()}
+    return buffers | {
+        "rarest": np.array(network.rarest, np.float32),
+        "widths": np.array([network.actors * network.actions, 1]),
         "by_actor": np.array([-1, network.actors, network.actions]),
         "last": np.array([-1]),
         "second": np.array([1]),
