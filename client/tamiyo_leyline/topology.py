@@ -74,6 +74,7 @@ class ActionLayout:
         self.wait: Final = self.actions[0]
         self.fossilize: Final = self.actions[-2]
         self.cull: Final = self.actions[-1]
+        self._masks: dict[tuple[SeedStage | None, bool], tuple[bool, ...]] = {}
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -110,10 +111,13 @@ class ActionLayout:
         Returns:
             One flag per action, WAIT always legal.
         """
-        live = stage is not None and stage.is_live
-        germinate = germination_open and not live
-        fossilize = stage is SeedStage.PROBATIONARY
-        return (True, *(germinate for _ in self.blueprints), fossilize, live)
+        known = self._masks.get((stage, germination_open))
+        if known is None:
+            live = stage is not None and stage.is_live
+            germinate = (germination_open and not live,) * len(self.blueprints)
+            known = (True, *germinate, stage is SeedStage.PROBATIONARY, live)
+            self._masks[stage, germination_open] = known
+        return known
 
 
 @lru_cache(maxsize=256)

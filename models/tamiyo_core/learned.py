@@ -34,11 +34,8 @@ class _Slot(NamedTuple):
 
     seed: SeedSignals | None
     mask: tuple[bool, ...]
-
-    @property
-    def is_open(self) -> bool:
-        """Whether there is a choice."""
-        return sum(self.mask) > 1
+    is_open: bool
+    """Whether there is a choice."""
 
     @property
     def name(self) -> str:
@@ -125,14 +122,15 @@ class LearnedPolicy:
 
     def _slots(self, signals: TrainingSignals, context: DecisionContext) -> list[_Slot]:
         # Under a hold the network is asked all the same: an operator wants to know what it would have done.
-        layout, free = context.layout, context._replace(held=False)
-        seeds = [
-            _Slot(seed, layout.mask(None if seed.seed_id in context.settled_seeds else seed.stage))
+        layout, free = context.layout, context._replace(held=False) if context.held else context
+        slots = [
+            _slot(seed, layout.mask(None if seed.seed_id in context.settled_seeds else seed.stage))
             for seed in signals.seeds
             if seed.is_live
         ]
         opened = germination_open(signals, free, self._config)
-        return [*seeds, _Slot(None, layout.mask(None, germination_open=opened))]
+        slots.append(_slot(None, layout.mask(None, germination_open=opened)))
+        return slots
 
     def _closed(
         self, slot: _Slot, signals: TrainingSignals, context: DecisionContext, decided: Sequence[Decision]
@@ -171,6 +169,10 @@ class LearnedPolicy:
             entropy=-sum(chance * math.log(chance) for chance in chances if chance > 0.0),
             uncertainty=row.uncertainty,
         )
+
+
+def _slot(seed: SeedSignals | None, mask: tuple[bool, ...]) -> _Slot:
+    return _Slot(seed, mask, mask.count(True) > 1)
 
 
 def _trouble(advice: Advice | None, slots: list[_Slot]) -> str | None:

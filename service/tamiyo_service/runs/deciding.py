@@ -206,7 +206,7 @@ def _identity_json(name: str, version: str, sha256: str | None) -> str:
 
 
 def _sha256(policy: Policy) -> str | None:
-    return policy.sha256 if isinstance(policy, LearnedPolicy) else None
+    return (policy.sha256 or None) if isinstance(policy, LearnedPolicy) else None
 
 
 def same_content(payload: str, other: str) -> bool:
