@@ -1,22 +1,25 @@
 """Network.advise on a GPU, from a list of questions to a list of advice; for a machine that has one.
 
 ``python -m bench.gpu`` needs torch, numpy and pydantic and the packages of ``client`` and ``models`` on
-PYTHONPATH. It loads the shipped artifact on the device, compares the self-test and a large batch with the
-same network on the CPU, and times batches with recorded graphs and with plain launches. The figures and the
-device's name go to ``$OUT/gpu.json``, without OUT to ``bench/results/gpu.json``. ``--device cpu`` tries the
-whole path without a GPU.
+PYTHONPATH; with those of the service it measures the batcher too. It loads the shipped artifact on the
+device, compares the self-test and a large batch with the same network on the CPU, and times batches with
+recorded graphs and with plain launches. The figures and the device's name go to ``$OUT/gpu.json``, without
+OUT to ``bench/results/gpu.json``. ``--device cpu`` tries the whole path without a GPU.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import gc
+import importlib.util
 import json
 import math
 import os
 import platform
 import random
 import statistics
+import struct
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -46,6 +49,7 @@ def measure_artifact(directory: Path, device: str, repeats: int) -> dict[str, An
     # A full collection in the middle of a batch would be measured as the network's.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 50, 100)  # as the service does
     return {
         "device": device_name(device),
         "torch": torch.__version__,
@@ -77,6 +81,8 @@ def batch_figures(
         "forward_p99_us": quantile(forward, 0.99),
         "glue_us_per_row": (quantile(whole, 0.5) - quantile(forward, 0.5)) / rows,
     }
+    if importlib.util.find_spec("fastapi") is not None:
+        figures |= batcher_figures(network, questions, repeats)
     return figures | (cuda_figures(network, directory, rows, repeats) if network.device != "cpu" else {})
 
 
@@ -136,8 +142,50 @@ def some_questions(manifest: Manifest, count: int, seed: int) -> list[Question]:
     for _ in range(count):
         one, other, share = dice.choice(rows), dice.choice(rows), dice.random()
         mixed = zip(one.features, other.features, strict=True)
-        questions.append(Question(tuple(share * a + (1.0 - share) * b for a, b in mixed), one.mask))
+        features = tuple(share * a + (1.0 - share) * b for a, b in mixed)
+        questions.append(Question(features, one.mask, struct.pack(f"{len(features)}f", *features)))
     return questions
+
+
+def batcher_figures(network: Network, questions: Sequence[Question], repeats: int) -> dict[str, float]:
+    """All runs ask at the same moment: from their questions to their advice, through the service's batcher.
+
+    As in the service, reports come in groups: those that were read in one turn of the event loop.
+    """
+    from tamiyo_core.learned import LearnedPolicy
+    from tamiyo_core.observation import OBSERVATIONS
+    from tamiyo_leyline import RunConfig
+    from tamiyo_service.learned.batcher import Batcher
+    from tamiyo_service.runs.seat import TOGETHER
+
+    class Loaded:
+        def ready(self, sha256: str) -> Network:
+            return network
+
+        async def load(self, sha256: str) -> Network:
+            return network
+
+    observation = OBSERVATIONS[network.manifest.observation]
+    policy = LearnedPolicy(RunConfig(), version="bench", sha256=network.sha256, observation=observation)
+    asked = [(question,) for question in questions]
+    groups = [asked[start : start + TOGETHER] for start in range(0, len(asked), TOGETHER)]
+
+    async def measured() -> list[float]:
+        batcher = Batcher(Loaded(), deadline=60.0, limit=2 * len(questions))
+        seen = []
+        for number in range(repeats + repeats // 10):
+            began = time.perf_counter_ns()
+            given = await asyncio.gather(*(batcher.advise(policy, group) for group in groups))
+            took = (time.perf_counter_ns() - began) / 1000.0
+            if sum(isinstance(one, str) for group in given for one in group):
+                raise SystemExit("a question was left without advice")
+            if number >= repeats // 10:
+                seen.append(took)
+        await batcher.close()
+        return seen
+
+    seen = asyncio.run(measured())
+    return {"batcher_p50_us": quantile(seen, 0.5), "batcher_p99_us": quantile(seen, 0.99)}
 
 
 def largest_difference(ours: Sequence[RowAdvice | str], theirs: Sequence[RowAdvice | str]) -> float:
@@ -148,8 +196,7 @@ def largest_difference(ours: Sequence[RowAdvice | str], theirs: Sequence[RowAdvi
             largest = largest if one == other else math.inf
             continue
         for a, b in zip(one.log_probs, other.log_probs, strict=True):
-            if a is not None and b is not None:
-                largest = max(largest, abs(math.exp(a) - math.exp(b)))
+            largest = max(largest, abs(math.exp(a) - math.exp(b)))
     return largest
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import struct
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -27,6 +28,8 @@ from tamiyo_core.policy import Advice, Comparison, Decision, DecisionContext, Qu
 
 LEARNED: Final = "learned"
 """Name of the policy."""
+_ILLEGAL: Final = -math.inf
+"""Log-probability of an action that is not legal."""
 
 
 class _Slot(NamedTuple):
@@ -63,6 +66,7 @@ class LearnedPolicy:
         self.sha256: Final = sha256
         self._config = config
         self._observation = observation
+        self._pack = struct.Struct(f"{len(observation.feature_names)}f").pack
         self._heuristic = HeuristicPolicy(config)
         self._germination = GerminationRules(config)
         learned = config.learned
@@ -93,12 +97,12 @@ class LearnedPolicy:
         self, _state: HeuristicState, signals: TrainingSignals, context: DecisionContext
     ) -> tuple[Question, ...]:
         """What the network is asked: every slot where there is a choice."""
-        extract = self._observation.extract
-        return tuple(
-            Question(extract(signals, slot.seed, context, self._config), slot.mask)
-            for slot in self._slots(signals, context)
-            if slot.is_open
-        )
+        asked = [slot for slot in self._slots(signals, context) if slot.is_open]
+        if not asked:
+            return ()
+        rows = self._observation.rows(signals, [slot.seed for slot in asked], context, self._config)
+        pack = self._pack
+        return tuple(Question(row, slot.mask, pack(*row)) for row, slot in zip(rows, asked, strict=True))
 
     def decide(
         self, state: HeuristicState, signals: TrainingSignals, context: DecisionContext
@@ -148,7 +152,7 @@ class LearnedPolicy:
         log_probs = row.log_probs
         chances = _softmax(log_probs, 1.0 if self._temperature is None else self._temperature)
         ranked = sorted(
-            (number for number, value in enumerate(log_probs) if value is not None),
+            (number for number, value in enumerate(log_probs) if value > _ILLEGAL),
             key=lambda number: -chances[number],
         )
         chosen = ranked[0]
@@ -183,7 +187,7 @@ def _trouble(advice: Advice | None, slots: list[_Slot]) -> str | None:
     if len(advice or ()) != len(asked):
         return f"the network answered {len(advice or ())} of {len(asked)} questions"
     for slot, row in zip(asked, advice or (), strict=True):
-        if tuple(value is not None for value in row.log_probs) != slot.mask:
+        if tuple([value > _ILLEGAL for value in row.log_probs]) != slot.mask:
             return "the network answered for other actions than are legal"
     return None
 
@@ -200,10 +204,10 @@ def _words(slot: _Slot, action: Action, chance: float, row: RowAdvice, runner_up
     )
 
 
-def _softmax(log_probs: tuple[float | None, ...], temperature: float) -> tuple[float, ...]:
+def _softmax(log_probs: tuple[float, ...], temperature: float) -> tuple[float, ...]:
     """Probabilities of the legal actions, proportional to exp(log p / temperature); 0.0 for the others."""
-    highest = max(value for value in log_probs if value is not None)
-    weights = [0.0 if v is None else math.exp((v - highest) / temperature) for v in log_probs]
+    highest = max(log_probs)
+    weights = [math.exp((value - highest) / temperature) for value in log_probs]
     total = sum(weights)
     return tuple(weight / total for weight in weights)
 

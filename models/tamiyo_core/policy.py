@@ -62,13 +62,15 @@ class Question(NamedTuple):
     """Finite, in the order of the network's observation schema."""
     mask: tuple[bool, ...]
     """Which actions are legal, at least two: where there is no choice nobody is asked."""
+    packed: bytes = b""
+    """The features as 32-bit floats of the machine, so that nobody packs while many wait; empty: not yet."""
 
 
 class RowAdvice(NamedTuple):
     """What a network said to one question. Numbers are rounded to six decimals, as they are stored."""
 
-    log_probs: tuple[float | None, ...]
-    """Natural logarithm of each action's probability; None: not legal."""
+    log_probs: tuple[float, ...]
+    """Natural logarithm of each action's probability; −inf: not legal."""
     value: float
     uncertainty: float
     """Disagreement of the network's ensemble, which no entropy shows."""

@@ -1,7 +1,7 @@
 """Advisor: questions in, advice out, as little work for each row as Python allows.
 
-A row costs one call of `struct` on the way in and two tuples on the way out; everything else is done for all
-rows at once, or once for each mask there is.
+A row costs two tuples on the way out, and a call of `struct` on the way in unless it comes packed; everything
+else is done for all rows at once, or once for each mask there is.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import math
 import struct
 from collections.abc import Callable, Sequence
 from functools import partial
-from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,36 +27,29 @@ _ONE: Final = 10.0**DECIMALS
 
 _MASKS: Final = 4096
 """Masks that are remembered."""
-_Picked = tuple[float | None, ...]
 _advice: Final[Callable[[tuple[Any, ...]], RowAdvice]] = partial(tuple.__new__, RowAdvice)
 """`RowAdvice._make` without its own look at the length."""
 
 
-class _Mask(NamedTuple):
-    """What is the same for all questions with one mask."""
+class _Masks(dict[tuple[bool, ...], bytes]):
+    """Every mask that was asked with, as the staging array holds it; made when first seen.
 
-    flags: bytes
-    """As the staging array holds it."""
-    pick: Callable[[list[float | None]], _Picked]
-    """From log-probabilities, value, uncertainty and None: the log-probability of each action, or None."""
-
-
-class _Masks(dict[tuple[bool, ...], _Mask]):
-    """Every mask that was asked with, made when first seen."""
+    Args:
+        actions: A.
+    """
 
     def __init__(self, actions: int) -> None:
         super().__init__()
         self._actions = actions
 
-    def __missing__(self, mask: tuple[bool, ...]) -> _Mask:
+    def __missing__(self, mask: tuple[bool, ...]) -> bytes:
         if len(mask) != self._actions:
             raise ValueError(f"the mask has {len(mask)} flags for {self._actions} actions")
         if True not in mask:
             raise ValueError("there is no legal action")
         if len(self) >= _MASKS:
             self.clear()
-        places = [place if legal else -1 for place, legal in enumerate(mask)]
-        made = self[mask] = _Mask(bytes(mask), itemgetter(*places))
+        made = self[mask] = bytes(mask)
         return made
 
 
@@ -107,15 +99,14 @@ class Advisor:
 
     def _ask(self, questions: Sequence[Question]) -> list[RowAdvice | str]:
         rows = len(questions)
-        masks = self._stage(questions)
+        self._stage(questions)
         features = self._runner.features[:rows]
         # Written so that NaN is outside.
         inside = (features >= self._lowest) & (features <= self._highest)
         table = self._forward(rows)
         finite = np.isfinite(table)
-        advice = _advice_of(table, masks)
-        # Counting is many times as fast as `all` where there are few.
-        if np.count_nonzero(inside) != inside.size:
+        advice = _advice_of(table)
+        if not inside.all():
             for row in np.flatnonzero(~inside.all(axis=1)):
                 advice[row] = self._strangest(features[row], inside[row])
         # Of every row the legal actions, the value and the uncertainty are finite, and nothing else.
@@ -123,21 +114,33 @@ class Advisor:
             self._refuse(advice, finite)
         return advice
 
-    def _stage(self, questions: Sequence[Question]) -> list[_Mask]:
+    def _stage(self, questions: Sequence[Question]) -> None:
         """Write the questions into the staging arrays: rows of 32-bit floats, and of bytes."""
         features, flags = self._bytes
-        pack, known, step, place = self._row.pack_into, self._masks, self._row.size, 0
-        masks: list[_Mask] = []
+        masks, pack = self._masks, self._row.pack
         try:
-            for row, mask in questions:
-                masks.append(known[mask])
-                pack(features, place, *row)
-                place += step
-        except (struct.error, ValueError) as error:
-            raise ValueError(f"question {place // step}: {error}") from error
-        joined = b"".join([mask[0] for mask in masks])
+            joined = b"".join([masks[question[1]] for question in questions])
+            packed = b"".join([question[2] or pack(*question[0]) for question in questions])
+        except (struct.error, ValueError):
+            packed = b""
+        if len(packed) != len(questions) * self._row.size:
+            raise ValueError(self._fault(questions))
+        features[: len(packed)] = packed
         flags[: len(joined)] = joined
-        return masks
+
+    def _fault(self, questions: Sequence[Question]) -> str:
+        """What is wrong with the first question that is none."""
+        size = self._row.size
+        for number, question in enumerate(questions):
+            try:
+                given = len(
+                    self._masks[question.mask] and (question.packed or self._row.pack(*question.features))
+                )
+            except (struct.error, ValueError) as error:
+                return f"question {number}: {error}"
+            if given != size:
+                return f"question {number}: {given} bytes of features, expected {size}"
+        return "there is no question"
 
     def _forward(self, rows: int) -> NDArray[np.float64]:
         """The table [rows,A+2] of log-probabilities (−inf: not legal), value and uncertainty."""
@@ -166,14 +169,11 @@ class Advisor:
         )
 
 
-def _advice_of(table: NDArray[np.float64], masks: Sequence[_Mask]) -> list[RowAdvice | str]:
+def _advice_of(table: NDArray[np.float64]) -> list[RowAdvice | str]:
     # Adding 0.0 makes zeros of what was rounded to −0.0.
-    rounded: list[list[float | None]] = (np.rint(table * _ONE) / _ONE + 0.0).tolist()
-    advice: list[RowAdvice | str] = []
-    for row, mask in zip(rounded, masks, strict=True):
-        row.append(None)
-        advice.append(_advice((mask[1](row), row[-3], row[-2])))
-    return advice
+    rounded = table.round(DECIMALS) + 0.0
+    log_probs = map(tuple, rounded[:, :-2].tolist())
+    return list(map(_advice, zip(log_probs, *rounded[:, -2:].T.tolist(), strict=True)))
 
 
 def _limits(ranges: Sequence[FeatureRange]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

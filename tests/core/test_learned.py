@@ -24,7 +24,7 @@ def advice_row(mask: Sequence[bool], scores: Mapping[int, float]) -> RowAdvice:
     weights = [math.exp(scores.get(number, 0.0)) if legal else 0.0 for number, legal in enumerate(mask)]
     total = math.fsum(weights)
     return RowAdvice(
-        tuple(round(math.log(weight / total), 6) if weight else None for weight in weights), 1.5, 0.25
+        tuple(round(math.log(weight / total), 6) if weight else -math.inf for weight in weights), 1.5, 0.25
     )
 
 

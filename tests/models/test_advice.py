@@ -40,7 +40,7 @@ def changed(question: Question, place: int, value: float) -> Question:
 
 
 def probabilities(row: RowAdvice) -> list[float]:
-    return [0.0 if p is None else math.exp(p) for p in row.log_probs]
+    return [math.exp(p) for p in row.log_probs]
 
 
 class FixedRunner(CpuRunner):
@@ -73,7 +73,7 @@ def test_advice_is_what_the_trained_network_says(loaded: Network, network: Actor
 def test_only_legal_actions_have_a_probability_and_they_sum_to_one(loaded: Network) -> None:
     questions = some_questions(50)
     for question, answer in zip(questions, given(loaded.advise(questions)), strict=True):
-        assert tuple(p is not None for p in answer.log_probs) == question.mask
+        assert tuple(p > -math.inf for p in answer.log_probs) == question.mask
         assert sum(probabilities(answer)) == pytest.approx(1.0, abs=1e-5)
 
 
@@ -107,7 +107,7 @@ def test_no_question_has_no_answer(loaded: Network) -> None:
 
 def test_numbers_are_rounded_to_six_decimals(loaded: Network) -> None:
     for answer in given(loaded.advise(some_questions(20))):
-        numbers = [p for p in answer.log_probs if p is not None]
+        numbers = [p for p in answer.log_probs if p > -math.inf]
         assert all(round(number, 6) == number for number in (*numbers, answer.value, answer.uncertainty))
 
 
@@ -187,7 +187,7 @@ def test_a_question_that_is_none_is_an_error_before_the_forward_pass(
 def test_minus_zero_is_zero(artifact: Path) -> None:
     advisor = Advisor(read_manifest(artifact), FixedRunner({0: (-1e-9, -1e-9, 0.0)}))
     [answer] = given(advisor.advise(some_questions(1)))
-    assert answer.log_probs[0] is not None
+    assert answer.log_probs[0] > -math.inf
     assert [math.copysign(1.0, number) for number in (answer.log_probs[0], answer.value)] == [1.0, 1.0]
 
 
@@ -198,7 +198,7 @@ def test_every_mask_there_is_comes_back_as_it_was_asked(artifact: Path) -> None:
         for number in range(1, 2**ACTIONS)
     ]
     answers = given(advisor.advise(questions))
-    assert [tuple(p is not None for p in answer.log_probs) for answer in answers] == [
+    assert [tuple(p > -math.inf for p in answer.log_probs) for answer in answers] == [
         q.mask for q in questions
     ]
 

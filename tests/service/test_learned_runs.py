@@ -116,10 +116,10 @@ def _replay(network: Network, questions: Sequence[Question], stored: Any, tally:
         tally["clear"] += _agree(given[0], answer.log_probs)
 
 
-def _agree(stored: list[float | None], again: tuple[float | None, ...]) -> bool:
+def _agree(stored: list[float | None], again: tuple[float, ...]) -> bool:
     """Check that two answers of a network agree; whether their first action is clear."""
     one = [0.0 if value is None else math.exp(value) for value in stored]
-    other = [0.0 if value is None else math.exp(value) for value in again]
+    other = [math.exp(value) for value in again]
     assert max(abs(a - b) for a, b in zip(one, other, strict=True)) <= CLOSE_PROBABILITY
     first, second = sorted(one, reverse=True)[:2]
     clear = first - second > CLEAR_MARGIN

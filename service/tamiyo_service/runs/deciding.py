@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -227,6 +228,7 @@ def _draw(session: Session, report: EpochReport) -> float:
 def _advice_json(advice: Advice | None) -> str | None:
     if advice is None:
         return None
+    # What is infinite becomes null.
     return orjson.dumps(advice if isinstance(advice, str) else list(map(tuple, advice))).decode()
 
 
@@ -234,7 +236,11 @@ def _advice_of(text: str | None) -> Advice | None:
     advice = None if text is None else orjson.loads(text)
     if not isinstance(advice, list):
         return advice
-    return tuple(RowAdvice(tuple(log_probs), value, uncertainty) for log_probs, value, uncertainty in advice)
+    return tuple(RowAdvice(tuple(map(_log_prob, row)), value, doubt) for row, value, doubt in advice)
+
+
+def _log_prob(value: float | None) -> float:
+    return -math.inf if value is None else value
 
 
 def reply_json(run_id: str, report: EpochReport, decision: str, step: Step, policy: Policy) -> str:
