@@ -22,7 +22,9 @@ from tamiyo_service.api import (
     models,
     notes,
     operators,
+    page,
     runs,
+    series,
 )
 from tamiyo_service.api.border import Border, Gate
 from tamiyo_service.api.epoch import EpochEndpoint
@@ -92,8 +94,21 @@ def create_app(
     app.border = Border(app.behind_border, services.gate, endpoint, settings.body_seconds)
     install(app)
     app.router.routes.insert(0, endpoint.route())
-    for module in (runs, batch, decisions, events, export, field_reports, notes, models, operators, health):
+    for module in (
+        runs,
+        batch,
+        decisions,
+        events,
+        export,
+        field_reports,
+        notes,
+        models,
+        operators,
+        series,
+        health,
+    ):
         app.include_router(module.router, dependencies=[Depends(refuse_repetitions)])
+    app.include_router(page.page_router(page.PageFiles.shipped()))
     describe(app, endpoint.documentation)
     return app
 

@@ -72,12 +72,12 @@ class History:
 
     async def view(self, run: RunRow) -> RunView:
         """The run as it stands."""
-        return (await self._views([run]))[0]
+        return (await self.views_of([run]))[0]
 
     async def views(self, wanted: RunFilter, limit: int) -> Found[RunView]:
         """At most `limit` runs that pass the filter, the newest first."""
         found = await self._store.runs(wanted, limit)
-        return Found(await self._views(found.rows), found.resume)
+        return Found(await self.views_of(found.rows), found.resume)
 
     async def items(self, wanted: DecisionFilter, limit: int) -> Found[str]:
         """At most `limit` decisions that pass the filter, each a `DecisionItem` as JSON."""
@@ -183,7 +183,8 @@ class History:
         outcomes = await self._store.outcomes([_key(row.entry) for row in rows])
         return lambda entry: (rewinds.get(entry.run_pk, ()), outcomes.get(_key(entry), ()))
 
-    async def _views(self, runs: Sequence[RunRow]) -> list[RunView]:
+    async def views_of(self, runs: Sequence[RunRow]) -> list[RunView]:
+        """These runs as they stand."""
         run_pks = [run.run_pk for run in runs]
         overviews = await self._store.overviews(run_pks)
         labels = await self._store.labels(run_pks)

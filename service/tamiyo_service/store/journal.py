@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from tamiyo_service.errors import TamiyoError
@@ -70,6 +70,15 @@ class Journal(Protocol):
 
     async def reports(self, run_pk: int, attempt: int, epochs: range, limit: int) -> list[Entry]:
         """At most `limit` reports of an attempt by epoch, without the states after them."""
+
+    async def picked(self, seqs: Mapping[int, Sequence[int]]) -> list[Entry]:
+        """Inputs of several runs by their numbers, in any order, without the states after them."""
+
+    async def last_acting(self, run_pks: Sequence[int]) -> dict[int, Entry]:
+        """The last decision of each of these runs that was no WAIT, by run; runs that only waited are absent.
+
+        States and the content of reports are left out.
+        """
 
     async def turning_points(self, run_pk: int, seqs: range) -> list[Entry]:
         """Those of some inputs that saw a seed change or issued a command, and rewinds, in order.

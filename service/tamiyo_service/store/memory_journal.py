@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from tamiyo_service.store.journal import JournalRow, Place, Stretch, Watched
@@ -71,6 +71,13 @@ class MemoryJournal(Watched):
     async def reports(self, run_pk: int, attempt: int, epochs: range, limit: int) -> list[Entry]:
         found = [entry for entry in self._of(run_pk) if entry.attempt == attempt and entry.epoch in epochs]
         return found[:limit]
+
+    async def picked(self, seqs: Mapping[int, Sequence[int]]) -> list[Entry]:
+        return [entry for entry in self.entries.values() if entry.seq in seqs.get(entry.run_pk, ())]
+
+    async def last_acting(self, run_pks: Sequence[int]) -> dict[int, Entry]:
+        acting = (entry for entry in self.entries.values() if entry.action not in (None, "WAIT"))
+        return {entry.run_pk: entry for entry in acting if entry.run_pk in run_pks}
 
     async def turning_points(self, run_pk: int, seqs: range) -> list[Entry]:
         return [entry for entry in self._of(run_pk) if entry.seq in seqs and _is_turning_point(entry)]

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, literal_column, null, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    case,
+    func,
+    literal_column,
+    null,
+    select,
+)
 
 from tamiyo_service.store.database import Database
 from tamiyo_service.store.journal import JournalRow, Place, Stretch, Watched
@@ -16,6 +27,7 @@ from tamiyo_service.store.ways import by_itself
 
 Answer = TypeVar("Answer")
 _NOTHING: Final[ColumnElement[str]] = literal_column("''")
+_NONE: Final = null()
 
 
 class Read(Protocol):
@@ -93,9 +105,32 @@ class SqlJournal(Watched):
     async def reports(self, run_pk: int, attempt: int, epochs: range, limit: int) -> list[Entry]:
         """Reports by epoch."""
         epoch = journal.c.epoch
-        wanted = _entries(journal.c.payload).where(journal.c.run_pk == run_pk, journal.c.attempt == attempt)
+        wanted = _entries(journal.c.payload, advice=journal.c.advice)
+        wanted = wanted.where(journal.c.run_pk == run_pk, journal.c.attempt == attempt)
         wanted = wanted.where(epoch >= epochs.start, epoch < epochs.stop)
         return await self._listed(wanted.order_by(epoch).limit(limit))
+
+    async def picked(self, seqs: Mapping[int, Sequence[int]]) -> list[Entry]:
+        """Single inputs of several runs."""
+        if not seqs:
+            return []
+        # Written out: thousands of parameters take SQLAlchemy longer than all the rest.
+        numbers = {int(run_pk): ", ".join(map(str, map(int, some))) for run_pk, some in seqs.items()}
+        chosen = " OR ".join(f"(run_pk = {run_pk} AND seq IN ({some}))" for run_pk, some in numbers.items())
+        return await self._listed(_entries(journal.c.payload).where(literal_column(f"({chosen})")))
+
+    async def last_acting(self, run_pks: Sequence[int]) -> dict[int, Entry]:
+        """The last decisions that were no WAIT."""
+        if not run_pks:
+            return {}
+        acted = journal.alias()
+        # The very words of the partial index that answers it.
+        is_acting = acted.c.action != literal_column("'WAIT'")
+        latest = select(func.max(acted.c.seq)).where(acted.c.run_pk == runs.c.run_pk, is_acting)
+        is_last = and_(journal.c.run_pk == runs.c.run_pk, journal.c.seq == latest.scalar_subquery())
+        wanted = _entries(_NOTHING).select_from(runs.join(journal, is_last))
+        found = await self._listed(wanted.where(runs.c.run_pk.in_(run_pks)))
+        return {entry.run_pk: entry for entry in found}
 
     async def turning_points(self, run_pk: int, seqs: range) -> list[Entry]:
         """Inputs in which something happened to a seed."""
@@ -112,9 +147,9 @@ class SqlJournal(Watched):
         return [entry_of(row) for row in rows]
 
 
-def _entries(payload: Any, *more: Any) -> Select[Any]:
+def _entries(payload: Any, *more: Any, advice: Any = _NONE) -> Select[Any]:
     """Entries without the states after them, and what comes before their columns."""
-    instead = {"payload": payload, "state": _NOTHING, "advice": null()}
+    instead = {"payload": payload, "state": _NOTHING, "advice": advice}
     columns = (instead[name].label(name) if name in instead else journal.c[name] for name in Entry._fields)
     return select(*more, *columns)
 

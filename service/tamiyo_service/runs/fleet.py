@@ -1,0 +1,153 @@
+"""The fleet: many runs at a glance, however many there are and however long they have gone on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+import orjson
+from tamiyo_leyline import Objective
+from tamiyo_leyline.api import RunView
+
+from tamiyo_service.clock import from_micros
+from tamiyo_service.runs.curves import Gathered
+from tamiyo_service.runs.history import History
+from tamiyo_service.runs.series_shapes import FleetRun, LastDecision, Line
+from tamiyo_service.store.protocol import Store
+from tamiyo_service.store.rows import Entry, Found, InputKind, RunFilter, RunRow
+
+SPARKLINE_POINTS: Final = 24
+_LOOKS: Final = 25
+"""Searches of the store that one page may take, where few runs meet what the store does not know."""
+_SILENT_FACTOR: Final = 5.0
+_SILENT_AT_LEAST_SECONDS: Final = 60.0
+_WAIT: Final = "WAIT"
+
+
+class FleetFilter(NamedTuple):
+    """Which runs: what the store knows of, and more."""
+
+    stored: RunFilter
+    search: str = ""
+    """Part of the run's id, in any case."""
+    action: str | None = None
+    """What the last decision other than WAIT was; GERMINATE: any germination; WAIT: there was none."""
+
+
+class Fleet:
+    """Tells of many runs; every method may raise `StoreUnavailableError`.
+
+    Args:
+        store: where everything is.
+        history: tells of runs.
+    """
+
+    def __init__(self, store: Store, history: History) -> None:
+        self._store = store
+        self._history = history
+
+    async def page(self, wanted: FleetFilter, limit: int) -> Found[FleetRun]:
+        """At most `limit` runs that pass the filter, the newest first."""
+        rows: list[RunRow] = []
+        lasts: dict[int, Entry] = {}
+        resume = wanted.stored.after
+        for _ in range(_LOOKS):
+            stored = replace(wanted.stored, after=resume)
+            found = await self._store.runs(stored, limit - len(rows))
+            resume = found.resume
+            named = [run for run in found.rows if wanted.search.lower() in run.run_id.lower()]
+            acted = await self._store.journal.last_acting([run.run_pk for run in named])
+            rows += [run for run in named if _did(wanted.action, acted.get(run.run_pk))]
+            lasts |= acted
+            if resume is None or len(rows) >= limit:
+                break
+        return Found(await self._told(rows, lasts), resume)
+
+    async def _told(self, rows: Sequence[RunRow], lasts: Mapping[int, Entry]) -> list[FleetRun]:
+        views = await self._history.views_of(rows)
+        sampled = await self._samples(views, rows)
+        return [
+            _fleet_run(view, lasts.get(row.run_pk), sampled.get(row.run_pk, ()))
+            for row, view in zip(rows, views, strict=True)
+        ]
+
+    async def _samples(self, views: Sequence[RunView], rows: Sequence[RunRow]) -> dict[int, list[Entry]]:
+        """A few reports of each run, spread over the whole of it, in order."""
+        lengths = {row.run_pk: sum(view.counts.values()) for row, view in zip(rows, views, strict=True)}
+        seqs = {run_pk: _spread(length) for run_pk, length in lengths.items() if length}
+        sampled: defaultdict[int, list[Entry]] = defaultdict(list)
+        for entry in sorted(await self._store.journal.picked(seqs), key=lambda entry: entry.seq):
+            if entry.kind is InputKind.REPORT:
+                sampled[entry.run_pk].append(entry)
+        return sampled
+
+
+def _spread(length: int) -> list[int]:
+    """Numbers of inputs from 1 to `length`, spread evenly, both ends included."""
+    steps = min(SPARKLINE_POINTS, length) - 1
+    return [1 + (length - 1) * step // steps for step in range(steps + 1)] if steps else [length]
+
+
+def _did(action: str | None, last: Entry | None) -> bool:
+    if action is None:
+        return True
+    done = _WAIT if last is None else last.action or _WAIT
+    return done == action or (action == "GERMINATE" and done.startswith("GERMINATE_"))
+
+
+def _fleet_run(view: RunView, last: Entry | None, sampled: Sequence[Entry]) -> FleetRun:
+    objective = view.config.objective
+    sparkline = _sparkline(objective.value, sampled)
+    if not sparkline.epochs and objective is Objective.VAL_ACCURACY:
+        objective, sparkline = Objective.VAL_LOSS, _sparkline(Objective.VAL_LOSS.value, sampled)
+    # All of it was validated when it was stored.
+    return FleetRun.model_construct(
+        run_id=view.run_id,
+        status=view.status,
+        result=view.result,
+        attempt=view.attempt,
+        last_epoch=view.last_epoch,
+        max_epochs=view.config.max_epochs,
+        created_at=view.created_at,
+        last_report_at=view.last_report_at,
+        silent_after_seconds=None if view.status == "COMPLETED" else _silent_after(view),
+        policy=view.policy,
+        counts=view.counts,
+        seeds=view.seeds,
+        labels=view.labels,
+        last_decision=None if last is None else _last_decision(last),
+        measure=objective.value,
+        latest=sparkline.values[-1] if sparkline.values else None,
+        sparkline=sparkline,
+    )
+
+
+def _sparkline(measure: str, sampled: Sequence[Entry]) -> Line:
+    gathered = Gathered()
+    for entry in sampled:
+        report: dict[str, Any] = orjson.loads(entry.payload)
+        gathered.add(entry.epoch or 0, report.get(measure))
+    return gathered.line(SPARKLINE_POINTS)
+
+
+def _last_decision(entry: Entry) -> LastDecision:
+    command = orjson.loads(entry.reply or "{}")["commands"][0]
+    assert entry.epoch is not None
+    assert entry.action is not None
+    return LastDecision.model_construct(
+        attempt=entry.attempt,
+        epoch=entry.epoch,
+        action=entry.action,
+        reason=command["reason"],
+        at=from_micros(entry.at),
+    )
+
+
+def _silent_after(view: RunView) -> float:
+    reports = sum(view.counts.values())
+    if view.last_report_at is None or not reports:
+        return _SILENT_AT_LEAST_SECONDS
+    mean = (view.last_report_at - view.created_at).total_seconds() / reports
+    return round(max(_SILENT_AT_LEAST_SECONDS, _SILENT_FACTOR * mean), 1)
