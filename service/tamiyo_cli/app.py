@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(models.app)
+
+
+class DemoPolicy(StrEnum):
+    """Who decides in a demo."""
+
+    HEURISTIC = "heuristic"
+    LEARNED = "learned"
+
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 Url = Annotated[str, typer.Option(envvar="TAMIYO_URL", help="Where the service is.")]
@@ -77,11 +86,14 @@ def demo(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the results to this file, as a JSON list.")
     ] = None,
+    policy: Annotated[
+        DemoPolicy, typer.Option(help="Decides for the growing networks.")
+    ] = DemoPolicy.HEURISTIC,
 ) -> None:
     """Train static and growing networks on real data, the growing ones asking a service every epoch."""
     from tamiyo_cli.demo import run_demo
 
-    run_demo(datasets=tuple(dataset or ()), seed=seed, database=database, json_file=json_file)
+    run_demo(datasets=tuple(dataset or ()), seed=seed, database=database, json_file=json_file, policy=policy)
 
 
 @app.command()

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 from tamiyo_client import Decision, TamiyoClient
 from tamiyo_garden import TASKS, GardenTrainer, Task
-from tamiyo_leyline import AdaptationCommand, CommandType
+from tamiyo_leyline import AdaptationCommand, CommandType, PolicyChoice
 
 from tamiyo_cli.history import count_lines
 from tamiyo_cli.local_service import ServiceNotStartedError, local_service
@@ -31,6 +31,7 @@ class DemoResult:
     """What one data set showed. Accuracies are percent of the test set, which no decision has seen."""
 
     dataset: str
+    policy: str
     epochs: int
     decisions: int
     actions: dict[str, int]
@@ -43,7 +44,12 @@ class DemoResult:
 
 
 def run_demo(
-    *, datasets: Sequence[str], seed: int, database: Path | None, json_file: Path | None
+    *,
+    datasets: Sequence[str],
+    seed: int,
+    database: Path | None,
+    json_file: Path | None,
+    policy: str = "heuristic",
 ) -> list[DemoResult]:
     """Train a static and a growing network on each data set and tell what came of it.
 
@@ -52,6 +58,7 @@ def run_demo(
         seed: of weights, batches and data split; static and growing training share it.
         database: a file that does not exist yet; None: one named after the time.
         json_file: where the results go as a JSON list; None: nowhere.
+        policy: decides for the growing networks: heuristic or learned.
 
     Raises:
         typer.BadParameter: if a data set is unknown, the database exists or cannot be made.
@@ -62,10 +69,10 @@ def run_demo(
     # Networks this small lose more to handing work between threads than they gain.
     torch.set_num_threads(1)
     console = Console()
-    console.print(f"History goes to [bold]{path}[/]; training {', '.join(names)}.")
+    console.print(f"History goes to [bold]{path}[/]; training {', '.join(names)}; {policy} decides.")
     try:
         with local_service(path) as base_url, _progress(console) as progress:
-            results = [_Training(TASKS[name], seed, base_url, path, progress).run() for name in names]
+            results = [_Training(TASKS[name], seed, policy, base_url, path, progress).run() for name in names]
     except ServiceNotStartedError as error:
         typer.echo(f"tamiyo demo: {error}", err=True)
         raise typer.Exit(1) from error
@@ -79,9 +86,12 @@ def run_demo(
 class _Training:
     """One data set: the static network first, then the growing one."""
 
-    def __init__(self, task: Task, seed: int, base_url: str, database: Path, progress: Progress) -> None:
+    def __init__(
+        self, task: Task, seed: int, policy: str, base_url: str, database: Path, progress: Progress
+    ) -> None:
         self._task = task
         self._seed = seed
+        self._policy = policy
         self._base_url = base_url
         self._database = database
         self._progress = progress
@@ -93,6 +103,7 @@ class _Training:
         counts = self._train_growing(grown, run_id)
         return DemoResult(
             dataset=self._task.garden.dataset,
+            policy=self._policy,
             epochs=self._task.garden.max_epochs,
             decisions=sum(counts.values()),
             actions=counts,
@@ -116,7 +127,9 @@ class _Training:
         """Train, ask every epoch, obey; the run's decisions by action, as the service counts them."""
         bar = self._bar("growing")
         client = TamiyoClient(self._base_url, deadline=_DEADLINE_SECONDS)
-        config = self._task.run_config(trainer.host_parameters)
+        config = self._task.run_config(trainer.host_parameters).model_copy(
+            update={"policy": PolicyChoice(name=self._policy)}
+        )
         with client, client.run(run_id, config=config) as run:
             for _ in range(self._task.garden.max_epochs):
                 report = trainer.train_epoch()

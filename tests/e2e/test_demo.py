@@ -34,6 +34,34 @@ def test_demo_grows_a_network_and_leaves_its_history(tmp_path: Path) -> None:
     assert "tamiyo decisions" in finished.stdout
 
 
+def test_demo_lets_the_shipped_network_decide(tmp_path: Path) -> None:
+    command = ["demo", "--policy", "learned", "--dataset", "digits", "--json", "result.json"]
+    finished = subprocess.run(
+        [sys.executable, "-m", "tamiyo_cli", *command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+    assert finished.returncode == 0, finished.stderr
+    (result,) = json.loads((tmp_path / "result.json").read_text())
+    assert result["policy"] == "learned"
+    assert result["actions"].get("FOSSILIZE", 0) > 0
+    assert result["grown_accuracy"] > result["static_accuracy"]
+    assert "the network gives GERMINATE" in finished.stdout
+    with sqlite3.connect(tmp_path / result["database"]) as database:
+        told = database.execute("SELECT reply, advice FROM journal WHERE kind = 'report'").fetchall()
+    database.close()
+    assert len(told) == result["epochs"]
+    identities = {json.dumps(json.loads(reply)["policy"]) for reply, _ in told}
+    assert len(identities) == 1
+    assert json.loads(identities.pop())["sha256"] is not None
+    fallbacks = [advice for _, advice in told if advice is not None and advice.startswith('"')]
+    assert len(fallbacks) < result["epochs"] / 10, fallbacks
+
+
 def test_demo_refuses_an_existing_database(tmp_path: Path) -> None:
     (tmp_path / "old.db").write_bytes(b"precious")
     finished = subprocess.run(
