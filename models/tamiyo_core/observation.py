@@ -9,6 +9,10 @@ schema changes, a change is a new version. Two are known:
 
 Where the 27 features speak of a seed, a row speaks of the seed it is about (not of the one furthest along),
 and the row about germination of none. Every feature is a finite number, with 32 bits too.
+
+Every feature has a natural scale: what makes a difference on it. Whoever has seen a feature between two
+values has not seen what lies further outside than that; what stands for "not measured" (`MISSING_LOSS` for a
+loss, 0 for the rest) lies within one scale of all that is usually measured.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from typing import Final
 
 from tamiyo_leyline import FEATURE_NAMES, RunConfig, SeedSignals, SeedStage, TrainingSignals
 from tamiyo_leyline.enums import Objective
+from tamiyo_leyline.fields import MAX_SEEDS
 from tamiyo_leyline.report import TELEMETRY_FEATURES
 from tamiyo_leyline.signals import FEATURE_LIMIT, MISSING_LOSS, VISIBLE_HISTORY, feature, padded
 
@@ -84,6 +89,35 @@ SEED_FEATURES: Final = (
 """What ``garden/1`` says of the seed of the row; all zero in the row about germination."""
 
 
+_EPOCHS: Final = 1_000.0
+"""Counts of epochs: a long training. What a network makes of them saturates far earlier."""
+_STEPS: Final = 1e6
+"""Optimizer steps of such a training."""
+_POINTS: Final = 100.0
+"""Accuracies and their differences: all there is, from never measured to perfect."""
+_SCALES: Final = MappingProxyType(
+    {
+        "epoch": _EPOCHS,
+        "global_step": _STEPS,
+        "train_loss": MISSING_LOSS,
+        "val_loss": MISSING_LOSS,
+        "loss_delta": MISSING_LOSS,
+        "train_accuracy": _POINTS,
+        "val_accuracy": _POINTS,
+        "accuracy_delta": _POINTS,
+        "plateau_epochs": _EPOCHS,
+        "best_val_accuracy": _POINTS,
+        "best_val_loss": MISSING_LOSS,
+        **{name: MISSING_LOSS for name in FEATURE_NAMES if name.startswith("loss_hist_")},
+        **{name: _POINTS for name in FEATURE_NAMES if name.startswith("acc_hist_")},
+        "seed_epochs_in_stage": _EPOCHS,
+        "seed_improvement": _POINTS,
+        "available_slots": float(MAX_SEEDS),
+    }
+)
+"""Natural scale of what comes as it was measured; of the rest (flags, shares, what is brought to about ±1) 1."""
+
+
 @dataclass(frozen=True, slots=True)
 class ObservationSchema:
     """How the signals of a report become rows of numbers; immutable, safe to share.
@@ -106,6 +140,11 @@ class ObservationSchema:
     def key(self) -> str:
         """``name/version``, as manifests write it."""
         return f"{self.name}/{self.version}"
+
+    @property
+    def scales(self) -> Row:
+        """The natural scale of each feature, in its unit: positive."""
+        return tuple(_SCALES.get(name, 1.0) for name in self.feature_names)
 
     def extract(
         self,

@@ -20,7 +20,7 @@ from tamiyo_models.manifest import FeatureRange, Manifest, SelfTest, SelfTestRow
 from tamiyo_models.runner import Runner
 
 OUT_OF_RANGE_MARGIN: Final = 1.0
-"""How far outside its training range a feature may be, as a share of that range's width."""
+"""How far outside its training range a feature may be, as a share of its reach (`FeatureRange.reach`)."""
 DECIMALS: Final = 6
 """Of every number of an advice."""
 _ONE: Final = 10.0**DECIMALS
@@ -68,7 +68,7 @@ class Advisor:
         self._actions = len(manifest.actions)
         self._row = struct.Struct(f"{len(manifest.feature_names)}f")
         self._masks = _Masks(self._actions)
-        self._lowest, self._highest = _limits(manifest.normaliser.ranges)
+        self._lowest, self._highest = limits(manifest.normaliser.ranges)
         self._bytes = runner.features.data.cast("B"), runner.mask.data.cast("B")
         self._table = np.empty((self._capacity, self._actions + 2))
 
@@ -176,12 +176,14 @@ def _advice_of(table: NDArray[np.float64]) -> list[RowAdvice | str]:
     return list(map(_advice, zip(log_probs, *rounded[:, -2:].T.tolist(), strict=True)))
 
 
-def _limits(ranges: Sequence[FeatureRange]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def limits(ranges: Sequence[FeatureRange]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The lowest and the highest value of each feature that is not far outside its training range."""
     lowest = np.array([known.lowest for known in ranges])
     highest = np.array([known.highest for known in ranges])
+    reach = np.array([known.reach for known in ranges])
     used = np.array([known.used for known in ranges])
     # Rounding to 32 bits must not put a training range outside itself.
-    margin = OUT_OF_RANGE_MARGIN * (highest - lowest) + 1e-6 * (1.0 + np.abs(highest) + np.abs(lowest))
+    margin = OUT_OF_RANGE_MARGIN * reach + 1e-6 * (1.0 + np.abs(highest) + np.abs(lowest))
     low, high = np.where(used, lowest - margin, -np.inf), np.where(used, highest + margin, np.inf)
     return low.astype(np.float32), high.astype(np.float32)
 

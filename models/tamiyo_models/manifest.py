@@ -50,7 +50,13 @@ class FeatureRange(Part):
 
     lowest: float
     highest: float
+    scale: float = Field(gt=0.0, description="Its natural scale, as the observation schema has it.")
     used: bool = Field(True, description="Whether the network reads it; false: its weight is 0.")
+
+    @property
+    def reach(self) -> float:
+        """How far outside its range the network can still say something: that width, at least its scale."""
+        return max(self.highest - self.lowest, self.scale)
 
 
 class Normaliser(Part):

@@ -60,7 +60,7 @@ def subject_of(questions: Sequence[Question]) -> Subject:
         normaliser=Normaliser(
             count=10,
             ranges=tuple(
-                FeatureRange(lowest=-3.0, highest=3.0, used=name != "global_step")
+                FeatureRange(lowest=-3.0, highest=3.0, scale=1.0, used=name != "global_step")
                 for name in GARDEN.feature_names
             ),
         ),
