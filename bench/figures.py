@@ -67,12 +67,14 @@ def _replicas(medians: Mapping[str, Row]) -> dict[str, float]:
 
 
 def _peers(medians: Mapping[str, Row]) -> dict[str, float]:
-    """Ours, heuristic and learned, to servers of others that predict; learned to heuristic."""
+    """Ours to servers of others that predict; the learned policy to the heuristic on the same load."""
     ratios: dict[str, float] = {}
     for prefix, name in (("", "tamiyo"), ("learned_", "tamiyo_learned")):
         for other in ("litserve", "ray"):
             ratios |= _throughput(f"{prefix}throughput_32_vs_{other}", medians, name, other)
-    return ratios | _throughput("learned_throughput_32_vs_heuristic", medians, "tamiyo_learned", "tamiyo")
+    return ratios | _throughput(
+        "learned_throughput_32_vs_heuristic", medians, "tamiyo_learned", "tamiyo_short"
+    )
 
 
 def _throughput(figure: str, medians: Mapping[str, Row], name: str, other: str) -> dict[str, float]:

@@ -6,7 +6,17 @@ import pytest
 from tamiyo_leyline import EpochReport
 from tamiyo_service.api.schemas import BatchRequest
 
-from bench.load import BATCH, batches, is_complete, is_good, predictions, report_of, single
+from bench.load import (
+    BATCH,
+    SHORT_RUN,
+    batches,
+    is_complete,
+    is_good,
+    predictions,
+    report_of,
+    short,
+    single,
+)
 
 ANSWER = bytearray(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 CHUNKED = bytearray(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n")
@@ -53,3 +63,18 @@ def test_batch_with_a_refused_report_is_not_good() -> None:
     head = b"HTTP/1.1 200 OK\r\n\r\n"
     assert is_good(bytearray(head + good + good), 2)
     assert not is_good(bytearray(head + good + refused), 2)
+
+
+def test_a_short_training_is_reported_from_its_first_epoch_to_its_last() -> None:
+    load = short("run")
+    first, last, next_one = (load.request(number).decode() for number in (0, SHORT_RUN - 1, SHORT_RUN))
+    assert first.startswith("POST /runs/run-0/epoch ")
+    assert last.startswith("POST /runs/run-0/epoch ")
+    assert next_one.startswith("POST /runs/run-1/epoch ")
+    reports = [EpochReport.model_validate_json(each.partition("\r\n\r\n")[2]) for each in (first, last)]
+    assert [report.epoch for report in reports] == [0, SHORT_RUN - 1]
+    assert reports[0].val_accuracy == 52.0
+    assert 70.0 < (reports[1].val_accuracy or 0.0) < 72.0
+    metrics = reports[1].seeds[0].metrics
+    assert metrics is not None
+    assert metrics.epochs_in_current_stage == SHORT_RUN - 1
