@@ -69,12 +69,13 @@ SHORT_RUN: Final = 60
 
 
 def short(run_id: str) -> Load:
-    """Reports of one training after another, such as a network has learned from: its seed is best left alone."""
-    return Load(
-        lambda number: post(
-            f"/runs/{run_id}-{number // SHORT_RUN}/epoch", learning_report(number % SHORT_RUN)
-        )
-    )
+    """Reports of one training after another, such as a network has learned from: WAIT is right."""
+
+    def request(number: int) -> bytes:
+        run, epoch = divmod(number, SHORT_RUN)
+        return post(f"/runs/{run_id}-{run}/epoch", learning_report(epoch))
+
+    return Load(request)
 
 
 def learning_report(epoch: int) -> str:

@@ -64,8 +64,9 @@ def all_series() -> list[Series]:
     return [
         *found,
         *(
-            Series(f"tamiyo_learned/{connections}", ("tamiyo_learned",), "short", connections)
-            for connections in (1, 32)
+            Series(f"{name}/{number}", (server,), "short", number)
+            for number in (1, 32)
+            for name, server in (("tamiyo_short", "tamiyo"), ("tamiyo_learned", "tamiyo_learned"))
         ),
         Series("tamiyo_2_replicas/32", ("tamiyo_postgresql", "tamiyo_replica"), "single", 32),
         Series("tamiyo_batch/2", ("tamiyo",), "batch", 2),
