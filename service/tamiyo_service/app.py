@@ -39,6 +39,7 @@ from tamiyo_service.learned.comparing import Comparing
 from tamiyo_service.learned.registry import Registry
 from tamiyo_service.learned.shadows import Shadows
 from tamiyo_service.live.hub import Hub
+from tamiyo_service.observability.tallies import ReportTally
 from tamiyo_service.retention.archive import open_archive
 from tamiyo_service.retention.erasing import Eraser
 from tamiyo_service.retention.rules import Rules
@@ -141,14 +142,19 @@ def _wire(settings: Settings, store: Store | None, clock: Clock) -> Services:
     sessions = Sessions(store, engines, settings.cached_runs)
     eraser = Eraser(store)
     desk = Desk(store, sessions, eraser)
+    tally = ReportTally()
     advisor = Batcher(registry, deadline=settings.model_deadline, limit=settings.model_queue)
     newcomers = Newcomers(store, engines, beginnings.default, clock)
     gate = Gate()
     history = History(store, engines)
     return Services(
         store=store,
-        intake=Intake(store, sessions, desk, newcomers, advisor, clock, auto_create=settings.auto_create),
-        batches=Batches(store, sessions, desk, newcomers if settings.auto_create else None, advisor, clock),
+        intake=Intake(
+            store, sessions, desk, newcomers, advisor, clock, tally, auto_create=settings.auto_create
+        ),
+        batches=Batches(
+            store, sessions, desk, newcomers if settings.auto_create else None, advisor, clock, tally
+        ),
         lifecycle=Lifecycle(store, beginnings, desk, clock),
         history=history,
         gate=gate,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 from tamiyo_leyline import RunStatus
+from tamiyo_service.observability.tallies import StoreTally
 from tamiyo_service.store.dialect import database_at
 from tamiyo_service.store.migrate import upgrade
 from tamiyo_service.store.outage import Outage
@@ -81,7 +82,7 @@ def test_nobody_else_is_waited_for(database: SqliteDatabase, connection: Connect
 
 
 def test_only_few_and_short_rows_are_written_there(database: SqliteDatabase) -> None:
-    transactions = Transactions(database, Outage(0.0), None)
+    transactions = Transactions(database, Outage(0.0), None, StoreTally())
     long = GOOD._replace(payload="x" * AT_ONCE_CHARACTERS)
     try:
         assert transactions.execute([lambda connection: connection.exec_driver_sql(_RUN).rowcount]) == [1]

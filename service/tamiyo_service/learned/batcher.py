@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import Counter
+import time
 from collections.abc import Sequence
 from queue import SimpleQueue
 from typing import Final, NamedTuple, Protocol
@@ -25,6 +25,7 @@ from tamiyo_core import Advice, AskingPolicy, Question, RowAdvice
 
 from tamiyo_service.errors import TamiyoError
 from tamiyo_service.learned.artifacts import Network
+from tamiyo_service.observability.tallies import NetworkTally
 from tamiyo_service.runs.advising import Questions
 
 AT_ONCE_ROWS: Final = 64
@@ -86,30 +87,53 @@ class Batcher:
         self._passes: SimpleQueue[_Pass | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.counts: Final[Counter[str]] = Counter()
-        """Passes, rows and reports asked about; reports without advice, by why."""
+        self.tally: Final = NetworkTally()
+
+    @property
+    def pending(self) -> int:
+        """Questions that wait in line."""
+        return self._pending
 
     def at_once(self, policy: AskingPolicy, asked: Sequence[Questions]) -> list[Advice] | None:
         """As `Advisor.at_once`: from a network on the CPU that nobody else is asking."""
         network = self._networks.ready(policy.sha256)
-        if network is None or network.device != "cpu" or self._busy:
+        if network is None:
             return None
-        if sum(map(len, asked)) > AT_ONCE_ROWS:
-            return None
-        return self._noted(_ask(network, asked))
+        began = time.perf_counter()
+        advice = self._here(policy, network, asked)
+        if advice is not None:
+            self.tally.asking.observe(time.perf_counter() - began, len(asked))
+        return advice
 
     async def advise(self, policy: AskingPolicy, asked: Sequence[Questions]) -> list[Advice]:
         """As `Advisor.advise`, within the deadline."""
+        began = time.perf_counter()
+        try:
+            return await self._advise(policy, asked)
+        finally:
+            self.tally.asking.observe(time.perf_counter() - began, len(asked))
+
+    async def _advise(self, policy: AskingPolicy, asked: Sequence[Questions]) -> list[Advice]:
         until = asyncio.get_running_loop().time() + self._deadline
         try:
             async with asyncio.timeout_at(until):
                 network = self._networks.ready(policy.sha256) or await self._networks.load(policy.sha256)
         except TimeoutError:
-            return self._without(f"the network was not loaded within {self._deadline:g} s", "deadline", asked)
+            why = f"the network was not loaded within {self._deadline:g} s"
+            return self._without(why, policy, "deadline", asked)
         except TamiyoError as error:
-            return self._without(f"the network cannot be used: {error.message}", "rejected", asked)
-        advice = self.at_once(policy, asked)
-        return advice if advice is not None else await self._in_line(network, asked, until)
+            why = f"the network cannot be used: {error.message}"
+            return self._without(why, policy, "rejected", asked)
+        advice = self._here(policy, network, asked)
+        return advice if advice is not None else await self._in_line(policy, network, asked, until)
+
+    def _here(
+        self, policy: AskingPolicy, network: Network, asked: Sequence[Questions]
+    ) -> list[Advice] | None:
+        """Advice in this very turn of the loop; None: that would hold up others."""
+        if network.device != "cpu" or self._busy or sum(map(len, asked)) > AT_ONCE_ROWS:
+            return None
+        return self._noted(policy, self._pass(network, asked))
 
     async def close(self) -> None:
         """Stop the thread; what waits is told that there is no advice."""
@@ -121,10 +145,13 @@ class Batcher:
             await asyncio.to_thread(self._thread.join)
             self._thread = None
 
-    async def _in_line(self, network: Network, asked: Sequence[Questions], until: float) -> list[Advice]:
+    async def _in_line(
+        self, policy: AskingPolicy, network: Network, asked: Sequence[Questions], until: float
+    ) -> list[Advice]:
         rows = sum(map(len, asked))
         if self._pending + rows > self._limit:
-            return self._without(f"{self._pending} questions wait for the network", "overloaded", asked)
+            why = f"{self._pending} questions wait for the network"
+            return self._without(why, policy, "overloaded", asked)
         loop = asyncio.get_running_loop()
         item = _Item(asked, rows, loop.create_future())
         self._pending += rows
@@ -132,10 +159,10 @@ class Batcher:
         self._schedule(loop)
         try:
             async with asyncio.timeout_at(until):
-                return self._noted(await item.future)
+                return self._noted(policy, await item.future)
         except TimeoutError:
             # Cancelled with this: what is still in line is passed by.
-            return self._without(f"no advice within {self._deadline:g} s", "deadline", asked)
+            return self._without(f"no advice within {self._deadline:g} s", policy, "deadline", asked)
         finally:
             self._pending -= rows
 
@@ -172,7 +199,7 @@ class Batcher:
             asked = [questions for item in given.items for questions in item.asked]
             advice: list[Advice] = ["the network broke off"] * len(asked)
             try:
-                advice = _ask(given.network, asked)
+                advice = self._pass(given.network, asked)
             finally:
                 # Whatever happens, nobody waits for longer than the pass took.
                 self._loop.call_soon_threadsafe(self._settle, given.items, advice)
@@ -182,15 +209,23 @@ class Batcher:
         _tell(items, advice)
         self._hand_over()
 
-    def _noted(self, advice: list[Advice]) -> list[Advice]:
-        self.counts["reports"] += len(advice)
-        self.counts["unadvised"] += sum(isinstance(one, str) for one in advice)
+    def _pass(self, network: Network, asked: Sequence[Questions]) -> list[Advice]:
+        began = time.perf_counter()
+        advice = _ask(network, asked)
+        self.tally.passes.observe(time.perf_counter() - began)
+        self.tally.rows.observe(sum(map(len, asked)))
         return advice
 
-    def _without(self, why: str, cause: str, asked: Sequence[Questions]) -> list[Advice]:
-        self.counts[cause] += len(asked)
-        _LOG.warning("no_advice", reason=why, reports=len(asked))
-        return self._noted([why] * len(asked))
+    def _noted(self, policy: AskingPolicy, advice: list[Advice]) -> list[Advice]:
+        self.tally.advised((policy.name, policy.version), advice)
+        return advice
+
+    def _without(
+        self, why: str, policy: AskingPolicy, cause: str, asked: Sequence[Questions]
+    ) -> list[Advice]:
+        self.tally.fallbacks[(policy.name, policy.version), cause] += len(asked)
+        _LOG.warning("no_advice", reason=why, reports=len(asked), policy=policy.version)
+        return [why] * len(asked)
 
 
 def _ask(network: Network, asked: Sequence[Questions]) -> list[Advice]:

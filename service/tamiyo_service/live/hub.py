@@ -23,6 +23,7 @@ from tamiyo_service.errors import OverloadedError, StoreUnavailableError
 from tamiyo_service.live.happenings import Happening
 from tamiyo_service.live.reader import Position, Reader
 from tamiyo_service.live.subscription import Ending, Subscription, Wanted
+from tamiyo_service.observability.tallies import LiveTally
 from tamiyo_service.store.protocol import Store
 
 QUEUE_EVENTS: Final = 1_000
@@ -64,6 +65,7 @@ class Hub:
     ) -> None:
         self.reader: Final = Reader(store)
         self.pace: Final = pace
+        self.tally: Final = LiveTally()
         self._journal = store.journal
         self._stopping = stopping
         self._seats = seats
@@ -78,6 +80,11 @@ class Hub:
     def followers(self) -> int:
         """How many follow the journal's end."""
         return sum(map(len, self._followers.values()))
+
+    @property
+    def open_streams(self) -> int:
+        """How many have taken a seat."""
+        return self._taken
 
     @property
     def stopping(self) -> bool:
@@ -169,7 +176,9 @@ class Hub:
 
     def _offer(self, run_pk: int | None, happenings: list[Happening]) -> None:
         for subscription in self._followers.get(run_pk, ()):
+            live = subscription.ending is None
             subscription.offer(happenings)
+            self.tally.dropped += live and subscription.ending is Ending.DROPPED
 
     def _end_all(self) -> None:
         for subscription in self._all():

@@ -108,6 +108,7 @@ class Stream:
         told = list(happenings)
         if told:
             self._last = told[-1].mark
+            self._hub.tally.sent += len(told)
         return b"".join(happening.frame for happening in told)
 
     def _opening(self) -> bytes:

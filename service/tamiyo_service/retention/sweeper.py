@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from tamiyo_service.errors import TamiyoError
+from tamiyo_service.observability.tallies import RetentionTally
 from tamiyo_service.retention.archive import ArchiveError
 from tamiyo_service.retention.erasing import Pause
 from tamiyo_service.retention.sweep import Sweep
@@ -32,6 +33,7 @@ class Sweeper:
 
     def __init__(self, sweep: Sweep, every: float, *, pause: Pause = asyncio.sleep) -> None:
         self.sweep: Final = sweep
+        self.tally: Final = RetentionTally()
         self._every = every
         self._pause = pause
 
@@ -51,10 +53,14 @@ class Sweeper:
         try:
             swept = await self.sweep.run()
         except (TamiyoError, ArchiveError) as error:
+            self.tally.sweeps["failed"] += 1
             _LOG.error("sweep_failed", error=str(error))
         except Exception:  # noqa: BLE001 - retention must not end with one defect: the next sweep tries again
+            self.tally.sweeps["failed"] += 1
             _LOG.exception("sweep_broke_off")
         else:
+            self.tally.sweeps["done"] += 1
+            self.tally.done.update(runs=swept.runs, inputs=swept.inputs, archived_bytes=swept.archived_bytes)
             if swept.runs or self.sweep.rules.any:
                 _LOG.info("swept", **asdict(swept))
             if swept.waiting:

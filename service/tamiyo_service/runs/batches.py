@@ -16,6 +16,7 @@ from tamiyo_leyline import EpochReport
 
 from tamiyo_service.clock import Clock
 from tamiyo_service.errors import DefectError, TamiyoError
+from tamiyo_service.observability.tallies import ReportTally
 from tamiyo_service.runs.advising import Advisor
 from tamiyo_service.runs.change import Change, Together, joined
 from tamiyo_service.runs.deciding import Case, Reply, decide
@@ -58,6 +59,7 @@ class Batches:
         newcomers: creates runs; None: reports of unknown runs are refused.
         advisor: asks networks.
         clock: tells when a decision is made.
+        tally: counts reports.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Batches:
         newcomers: Newcomers | None,
         advisor: Advisor,
         clock: Clock,
+        tally: ReportTally,
     ) -> None:
         self._store = store
         self._sessions = sessions
@@ -75,6 +78,7 @@ class Batches:
         self._newcomers = newcomers
         self._advisor = advisor
         self._clock = clock
+        self._tally = tally
         self._stretches = Stretches()
 
     async def answer(self, reports: Sequence[tuple[str, EpochReport]]) -> list[Reply | Refusal]:
@@ -157,7 +161,7 @@ class Batches:
 
     async def _decide(self, cases: Sequence[Case]) -> list[tuple[Session, Change[Answers]]]:
         try:
-            decided = await decide(cases, self._advisor, self._clock)
+            decided = await decide(cases, self._advisor, self._clock, self._tally)
         except Exception:  # noqa: BLE001 - on the long way each of them meets its own defect, and only that
             return []
         return [
@@ -203,7 +207,7 @@ class Batches:
 
     async def _next(self, draft: _Draft, session: Session, report: EpochReport) -> _Draft:
         drafted = Session(session.run_pk, session.run_id, session.engine, draft.standing)
-        reports = Reports(partial(self._look_up, draft), self._advisor, self._clock)
+        reports = Reports(partial(self._look_up, draft), self._advisor, self._clock, self._tally)
         try:
             change = await reports.answer(drafted, report)
         except Exception as error:  # noqa: BLE001 - the API logs it under the id that this report's answer has

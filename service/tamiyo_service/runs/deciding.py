@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -25,6 +26,7 @@ from tamiyo_core.learned import LearnedPolicy
 from tamiyo_leyline import AdaptationCommand, EpochReport, PolicyIdentity, TelemetryEvent
 
 from tamiyo_service.clock import Clock, from_micros, to_micros
+from tamiyo_service.observability.tallies import ReportTally
 from tamiyo_service.runs.advising import Advisor, advice
 from tamiyo_service.runs.session import Last, Session, Standing
 from tamiyo_service.runs.snapshots import restored, snapshot
@@ -76,17 +78,24 @@ class Decided(NamedTuple):
     reply: Reply
 
 
-async def decide(cases: Sequence[Case], advisor: Advisor, clock: Clock) -> list[Decided]:
+async def decide(cases: Sequence[Case], advisor: Advisor, clock: Clock, tally: ReportTally) -> list[Decided]:
     """Where reports of different runs lead; nothing is changed yet.
 
     Args:
         cases: to decide.
         advisor: asks networks.
         clock: tells when the decisions are made.
+        tally: counts reports.
     """
+    began = time.perf_counter()
     observations = observe(cases)
+    observing = time.perf_counter() - began
     asked = [(case.policy, one.questions) for case, one in zip(cases, observations, strict=True)]
-    return conclude(cases, observations, await advice(advisor, asked), clock())
+    advices = await advice(advisor, asked)
+    began = time.perf_counter()
+    decided = conclude(cases, observations, advices, clock())
+    tally.deciding.observe(observing + time.perf_counter() - began, len(cases))
+    return decided
 
 
 def observe(cases: Sequence[Case]) -> list[Observation]:

@@ -9,6 +9,7 @@ from tamiyo_leyline import EpochReport, RunConfig
 
 from tamiyo_service.clock import Clock
 from tamiyo_service.errors import VersionConflictError
+from tamiyo_service.observability.tallies import ReportTally
 from tamiyo_service.runs.advising import Advisor
 from tamiyo_service.runs.deciding import Reply
 from tamiyo_service.runs.desk import Desk
@@ -29,6 +30,7 @@ class Intake:
         newcomers: creates runs.
         advisor: asks networks.
         clock: tells when a decision is made.
+        tally: counts reports.
         auto_create: whether a report of an unknown run creates it, unless the request says otherwise.
     """
 
@@ -40,6 +42,7 @@ class Intake:
         newcomers: Newcomers,
         advisor: Advisor,
         clock: Clock,
+        tally: ReportTally,
         *,
         auto_create: bool,
     ) -> None:
@@ -47,8 +50,8 @@ class Intake:
         self._desk = desk
         self._newcomers = newcomers
         self._auto_create = auto_create
-        self._reports = Reports(store.report, advisor, clock)
-        self._seat = Seat(store, advisor, clock, desk.end, sessions.release)
+        self._reports = Reports(store.report, advisor, clock, tally)
+        self._seat = Seat(store, advisor, clock, desk.end, sessions.release, tally)
 
     async def warm_up(self) -> None:
         """Go through a decision once and forget it: schemas are built when they are first used."""

@@ -13,6 +13,7 @@ from tamiyo_service.errors import (
     StaleEpochError,
     UnknownBlueprintError,
 )
+from tamiyo_service.observability.tallies import ReportTally
 from tamiyo_service.runs.advising import Advisor
 from tamiyo_service.runs.change import Change
 from tamiyo_service.runs.deciding import Case, Reply, decide, same_content
@@ -28,13 +29,15 @@ class Reports:
         look_up: finds an earlier report.
         advisor: asks networks.
         clock: tells when a decision is made.
+        tally: counts reports.
     """
 
-    def __init__(self, look_up: LookUp, advisor: Advisor, clock: Clock) -> None:
+    def __init__(self, look_up: LookUp, advisor: Advisor, clock: Clock, tally: ReportTally) -> None:
         self._look_up = look_up
         self._issued = IssuedCommands(look_up)
         self._advisor = advisor
         self._clock = clock
+        self._tally = tally
 
     async def answer(self, session: Session, report: EpochReport, *, backfill: bool = False) -> Change[Reply]:
         """What a report of the session's run leads to; nothing is changed yet.
@@ -49,12 +52,14 @@ class Reports:
         case = _case(session, report, backfill=backfill)
         if _is_past(case.report, session):
             earlier = await self._earlier(case.key, standing)
-            return Change(standing, None, _repeat(case.key, case.payload, earlier), final=True)
+            repeated = _repeat(case.key, case.payload, earlier)
+            self._tally.replayed += 1
+            return Change(standing, None, repeated, final=True)
         _require_open(session)
         _require_blueprints(case.report, session.engine)
         if case.report.outcomes:
             await self._issued.require(session, [outcome.command_id for outcome in case.report.outcomes])
-        (decided,) = await decide([case], self._advisor, self._clock)
+        (decided,) = await decide([case], self._advisor, self._clock, self._tally)
         return Change(decided.standing, decided.write, decided.reply)
 
     async def _earlier(self, key: DecisionKey, standing: Standing) -> tuple[str, str]:

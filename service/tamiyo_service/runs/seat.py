@@ -16,6 +16,7 @@ without a reply takes the long way (`Reports.answer`), which also finds the word
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -27,6 +28,7 @@ from tamiyo_leyline import EpochReport
 
 from tamiyo_service.clock import Clock
 from tamiyo_service.errors import TamiyoError
+from tamiyo_service.observability.tallies import ReportTally
 from tamiyo_service.runs.advising import Advisor, Asked, advice, advice_at_once
 from tamiyo_service.runs.deciding import Case, Decided, Reply, conclude, observe
 from tamiyo_service.runs.reports import plain_case
@@ -70,16 +72,24 @@ class Seat:
         clock: tells when decisions are made.
         end: ends the turn of a run with the write it led to.
         release: ends the turn of a run that was not changed.
+        tally: counts reports.
     """
 
     def __init__(
-        self, store: Store, advisor: Advisor, clock: Clock, end: End, release: Callable[[Session], None]
+        self,
+        store: Store,
+        advisor: Advisor,
+        clock: Clock,
+        end: End,
+        release: Callable[[Session], None],
+        tally: ReportTally,
     ) -> None:
         self._store = store
         self._advisor = advisor
         self._clock = clock
         self._end = end
         self._release = release
+        self._tally = tally
         self._waiting: deque[Ticket] = deque()
         self._asking: set[asyncio.Task[None]] = set()
 
@@ -103,17 +113,19 @@ class Seat:
         tickets = [self._waiting.popleft() for _ in range(min(TOGETHER, len(self._waiting)))]
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._serve)
+        began = time.perf_counter()
         places = self._observe(tickets)
+        spent = time.perf_counter() - began
         if not any(place.observation.questions for place in places):
-            self._conclude(places, [None] * len(places))
+            self._conclude(places, [None] * len(places), spent)
             return
         advices = advice_at_once(self._advisor, _asked(places))
         if advices is not None:
-            self._conclude(places, advices)
+            self._conclude(places, advices, spent)
             return
-        self._conclude_when_advised([place for place in places if place.observation.questions])
+        self._conclude_when_advised([place for place in places if place.observation.questions], spent)
         unasking = [place for place in places if not place.observation.questions]
-        self._conclude(unasking, [None] * len(unasking))
+        self._conclude(unasking, [None] * len(unasking), spent)
 
     def _observe(self, tickets: Sequence[Ticket]) -> list[_Place]:
         plain = [(ticket, case) for ticket in tickets if (case := self._plain(ticket)) is not None]
@@ -137,21 +149,23 @@ class Seat:
             self._set_aside([ticket])
         return case
 
-    def _conclude_when_advised(self, places: Sequence[_Place]) -> None:
-        task = asyncio.create_task(self._conclude_later(places), name="tamiyo-advised")
+    def _conclude_when_advised(self, places: Sequence[_Place], spent: float) -> None:
+        task = asyncio.create_task(self._conclude_later(places, spent), name="tamiyo-advised")
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
 
-    async def _conclude_later(self, places: Sequence[_Place]) -> None:
-        self._conclude(places, await advice(self._advisor, _asked(places)))
+    async def _conclude_later(self, places: Sequence[_Place], spent: float) -> None:
+        self._conclude(places, await advice(self._advisor, _asked(places)), spent)
 
-    def _conclude(self, places: Sequence[_Place], advices: Sequence[Advice | None]) -> None:
+    def _conclude(self, places: Sequence[_Place], advices: Sequence[Advice | None], spent: float) -> None:
+        began = time.perf_counter()
         cases = [place.case for place in places]
         try:
             decided = conclude(cases, [place.observation for place in places], advices, self._clock())
         except Exception:  # noqa: BLE001 - see `_observe`
             self._set_aside(place.ticket for place in places)
             return
+        self._tally.deciding.observe(spent + time.perf_counter() - began, len(places))
         for place, one in zip(places, decided, strict=True):
             self._store_decision(place.ticket, one)
 

@@ -7,6 +7,7 @@ so a failed write changes nothing; and any session can be dropped while idle, be
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from functools import partial
@@ -15,6 +16,7 @@ from typing import Final, NamedTuple
 
 from tamiyo_core import Engine, RunState
 
+from tamiyo_service.observability.tallies import CacheTally
 from tamiyo_service.runs.engines import Engines
 from tamiyo_service.runs.snapshots import restored
 from tamiyo_service.store.protocol import Store
@@ -85,6 +87,7 @@ class Sessions:
         self._store = store
         self._engines = engines
         self._limit = limit
+        self.tally: Final = CacheTally()
         self._cached: OrderedDict[str, Session] = OrderedDict()
         self._loading: dict[str, asyncio.Future[Session | None]] = {}
 
@@ -115,6 +118,7 @@ class Sessions:
             return None
         self._cached.move_to_end(run_id)
         session.users = 1
+        self.tally.at_once += 1
         return session
 
     async def turn(self, run_id: str) -> Session | None:
@@ -122,6 +126,7 @@ class Sessions:
 
         End the turn with `release`.
         """
+        began = time.perf_counter()
         while True:
             session = self._cached.get(run_id)
             if session is None:
@@ -136,6 +141,7 @@ class Sessions:
             self._cached.move_to_end(run_id)
             await self._take(session)
             if not session.gone:
+                self.tally.waited.observe(time.perf_counter() - began)
                 return session
             self.release(session)
 
@@ -190,6 +196,7 @@ class Sessions:
         loaded = await self._store.load(run_id)
         if loaded is None:
             return None
+        self.tally.loads += 1
         session = self._session(*loaded)
         self._make_room()
         return self._cached.setdefault(run_id, session)
@@ -204,6 +211,7 @@ class Sessions:
         idle = (run_id for run_id, session in self._cached.items() if session.users == 0)
         for run_id in list(islice(idle, max(surplus, 0))):
             del self._cached[run_id]
+            self.tally.evictions += 1
 
 
 def standing_of(engine: Engine, row: RunRow, entry: Entry | None) -> Standing:

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from tamiyo_leyline import RunStatus
 
 from tamiyo_service.errors import VersionConflictError
+from tamiyo_service.observability.tallies import StoreTally
 from tamiyo_service.store.expired import Belonging, Cutoffs, Expired, ExpiredPage, Retired
 from tamiyo_service.store.memory_journal import MemoryJournal
 from tamiyo_service.store.memory_models import MemoryModels, MemoryShadows
@@ -59,6 +60,7 @@ class MemoryStore:
         self._retired: dict[int, _Retired] = {}
         self._created = 0
         self.models: ModelStore = MemoryModels()
+        self.tally = StoreTally()
         self._shadows = MemoryShadows(self.journal, self._keyed, self._before)
         self.shadows: ShadowStore = self._shadows
 
@@ -74,6 +76,9 @@ class MemoryStore:
     def write_age(self) -> float:
         return 0.0
 
+    def writes_waiting(self) -> int:
+        return 0
+
     def append(
         self, write: Write, ended: Ended, waiter: asyncio.Future[None] | None = None
     ) -> asyncio.Future[None]:
@@ -86,6 +91,7 @@ class MemoryStore:
             if not written.done():
                 written.set_exception(error)
         else:
+            self.tally.stored(write.entries)
             ended(None)
             if not written.done():
                 written.set_result(None)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from tamiyo_service.errors import TamiyoError
+from tamiyo_service.observability.tallies import StoreTally
 from tamiyo_service.store.expired import Belonging, Cutoffs, Expired, ExpiredPage, Retired
 from tamiyo_service.store.journal import Journal
 from tamiyo_service.store.models import ModelStore
@@ -38,10 +39,12 @@ class Store(Protocol):
     Attributes:
         models: what is known of models.
         shadows: what shadow policies decide.
+        tally: what was stored since the process started.
     """
 
     models: ModelStore
     shadows: ShadowStore
+    tally: StoreTally
 
     @property
     def journal(self) -> Journal:
@@ -62,6 +65,9 @@ class Store(Protocol):
 
     def write_age(self) -> float:
         """Seconds since the oldest unfinished write began; 0.0 when none is under way."""
+
+    def writes_waiting(self) -> int:
+        """Rows that wait for the disk or are on their way to it."""
 
     def append(
         self, write: Write, ended: Ended, waiter: asyncio.Future[None] | None = None

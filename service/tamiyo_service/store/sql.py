@@ -20,6 +20,7 @@ from tamiyo_service.errors import (
     TamiyoError,
     VersionConflictError,
 )
+from tamiyo_service.observability.tallies import StoreTally
 from tamiyo_service.store import listing, retention, statements
 from tamiyo_service.store.checkpointer import checkpointer_of
 from tamiyo_service.store.dialect import (
@@ -87,12 +88,13 @@ class SqlStore:
     ) -> None:
         self._database = database_at(url, patience=patience)
         self._outage = Outage(patience)
+        self.tally = StoreTally()
         self._checkpointer = checkpointer_of(self._database)
         # One of its own: a server may answer questions and take no writes.
-        self._transactions = Transactions(self._database, Outage(patience), self._checkpointer)
+        self._transactions = Transactions(self._database, Outage(patience), self._checkpointer, self.tally)
         swift = self._transactions.execute_at_once if swift_writes else None
         self._writer: GroupWriter[Task] = GroupWriter(
-            self._transactions.execute, _translate, write_limit, swift
+            self._transactions.execute, _translate, write_limit, swift, tally=self.tally
         )
         self._readers = ThreadPoolExecutor(READ_CONNECTIONS, thread_name_prefix="tamiyo-reader")
         self.models: ModelStore = SqlModels(self._database, self._read, self._do)
@@ -117,6 +119,9 @@ class SqlStore:
 
     def write_age(self) -> float:
         return self._writer.age()
+
+    def writes_waiting(self) -> int:
+        return self._writer.pending
 
     def append(
         self, write: Write, ended: Ended, waiter: asyncio.Future[None] | None = None
@@ -263,6 +268,7 @@ class SqlStore:
                 # A second attempt costs nothing: it is the connection that was lost, perhaps long ago.
                 again = self._database.may_pass(error) and (patient or attempts == 1)
                 if not (again and self._outage.pause(attempts)):
+                    self.tally.failures["read"] += 1
                     raise _translate_read(error) from error
             except (SQLAlchemyError, OverflowError) as error:
                 raise _translate_read(error) from error

@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, delete, insert, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from tamiyo_service.observability.tallies import StoreTally
 from tamiyo_service.store import statements
 from tamiyo_service.store.checkpointer import Checkpointer
 from tamiyo_service.store.dialect import Database, insert_rows
@@ -32,16 +33,20 @@ class Transactions:
         database: to write to.
         outage: tells how long to wait for it.
         checkpointer: told of everything written.
+        tally: counts it.
 
     Attributes:
         connection: None: none has been needed yet.
     """
 
-    def __init__(self, database: Database, outage: Outage, checkpointer: Checkpointer | None) -> None:
+    def __init__(
+        self, database: Database, outage: Outage, checkpointer: Checkpointer | None, tally: StoreTally
+    ) -> None:
         self.connection: Connection | None = None
         self._database = database
         self._outage = outage
         self._checkpointer = checkpointer
+        self._tally = tally
         self._doubtful: Sequence[Task] = ()
 
     def close(self) -> None:
@@ -89,6 +94,7 @@ class Transactions:
             return None
         if not self._database.append_at_once(self.connection, entries):
             return None
+        self._tally.stored(entries)
         if self._checkpointer is not None:
             self._checkpointer.changed(len(entries))
         return [None] * len(tasks)
@@ -134,6 +140,7 @@ class Transactions:
                 insert_rows(connection, command_outcomes, outcomes)
                 _touch_runs(connection, writes)
                 results = [None if isinstance(task, Write) else task(connection) for task in tasks]
+        self._tally.stored(entries)
         if self._checkpointer is not None:
             self._checkpointer.wrote(connection, len(entries))
         return results

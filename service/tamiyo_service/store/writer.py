@@ -27,6 +27,7 @@ import structlog
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from tamiyo_service.errors import OverloadedError, ShuttingDownError, StoreUnavailableError, TamiyoError
+from tamiyo_service.observability.tallies import StoreTally
 from tamiyo_service.store.protocol import Ended
 
 Task = TypeVar("Task")
@@ -39,6 +40,8 @@ class _Item(NamedTuple, Generic[Task]):
     rows: int
     future: asyncio.Future[Any]
     ended: Ended | None
+    began: float
+    """When it was handed in."""
 
 
 Group = list[_Item[Task]]
@@ -73,6 +76,7 @@ class GroupWriter(Generic[Task]):
         swift: like `execute`, but called in the event loop, for a small group: it waits for nobody, and
             returns None where it would have to, or where anything goes wrong; nothing is written then.
             None: there is no such way.
+        tally: counts groups; None: one of its own.
     """
 
     def __init__(
@@ -81,12 +85,15 @@ class GroupWriter(Generic[Task]):
         translate: Callable[[Exception], TamiyoError],
         limit: int,
         swift: Callable[[Sequence[Task]], Sequence[Any] | None] | None = None,
+        *,
+        tally: StoreTally | None = None,
     ) -> None:
         self._execute = execute
         self._swift = swift
         self._pace = SWIFT_SECONDS
         self._translate = translate
         self._limit = limit
+        self._tally = StoreTally() if tally is None else tally
         self._waiting: Group[Task] = []
         self._under_way = 0
         self._pending = 0
@@ -136,10 +143,15 @@ class GroupWriter(Generic[Task]):
             raise OverloadedError(f"{self._pending} writes wait for the disk; send the request again later")
         self._pending += rows
         future = self._loop.create_future() if waiter is None else waiter
-        self._waiting.append(_Item(task, rows, future, ended))
+        self._waiting.append(_Item(task, rows, future, ended, time.perf_counter()))
         if not self._gathering and not self._under_way:
             self._gather()
         return future
+
+    @property
+    def pending(self) -> int:
+        """Rows that wait or are under way."""
+        return self._pending
 
     def age(self) -> float:
         """Seconds since the group under way was handed over; 0.0 when the writer is idle."""
@@ -203,11 +215,13 @@ class GroupWriter(Generic[Task]):
         results = self._swift([item.task for item in group])
         if results is not None:
             self._keep_pace(began)
+            self._tally.swift += 1
             self._failed = None
         return results
 
     def _keep_pace(self, began: float) -> None:
         took = time.perf_counter() - began
+        self._tally.writing.observe(took)
         if took >= HUNG_SECONDS:
             self._pace = max(took, self._pace)
         else:
@@ -218,12 +232,21 @@ class GroupWriter(Generic[Task]):
         self._under_way = 0
         self._pending -= sum(item.rows for item in group)
         self._began = None
+        self._count(group)
         for item, outcome in zip(group, outcomes, strict=True):
             _end(item, outcome)
         if self._waiting:
             self._gather()
         elif self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
+
+    def _count(self, group: Group[Task]) -> None:
+        now = time.perf_counter()
+        self._tally.groups.observe(len(group))
+        for item in group:
+            # What the store itself has to do is nobody's waiting.
+            if item.ended is not None:
+                self._tally.storing.observe(now - item.began)
 
     def _run(self) -> None:
         while (group := self._groups.get()) is not None:
@@ -259,6 +282,7 @@ class GroupWriter(Generic[Task]):
         failure = self._translate(error)
         if isinstance(failure, StoreUnavailableError):
             self._failed = time.monotonic()
+            self._tally.failures["write"] += 1
             _LOG.error("write_failed", writes=len(tasks), error=str(error))
         return [failure] * len(tasks)
 
