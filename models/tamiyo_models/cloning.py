@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from tamiyo_models.advice import limits
 from tamiyo_models.demonstrations import Demonstration
 from tamiyo_models.manifest import FeatureRange
 from tamiyo_models.network import ActorCritic
@@ -57,6 +58,7 @@ class Rows:
         action: [N] int64.
         value: [N] float32, points.
         run: [N] int64.
+        altered: [N] bool, whether the trainer was other than the garden's.
     """
 
     features: Tensor
@@ -64,17 +66,19 @@ class Rows:
     action: Tensor
     value: Tensor
     run: Tensor
+    altered: Tensor
 
     @classmethod
     def of(cls, demonstrations: Sequence[Demonstration]) -> Self:
         """The rows of some demonstrations, in their order."""
-        runs, features, masks, actions, values = zip(*demonstrations, strict=True)
+        runs, features, masks, actions, values, altered = zip(*demonstrations, strict=True)
         return cls(
             torch.tensor(features),
             torch.tensor(masks),
             torch.tensor(actions),
             torch.tensor(values),
             torch.tensor(runs),
+            torch.tensor(altered),
         )
 
     def __len__(self) -> int:
@@ -87,7 +91,7 @@ class Rows:
 
     def chosen(self, rows: Tensor) -> Rows:
         """Some rows, by index or by mask."""
-        return Rows(self.features[rows], self.mask[rows], self.action[rows], self.value[rows], self.run[rows])
+        return Rows(*(getattr(self, column)[rows] for column in self.__slots__))
 
 
 def split_by_run(rows: Rows, shares: Sequence[float], generator: torch.Generator) -> tuple[Rows, ...]:
@@ -109,21 +113,26 @@ def normalise_by(network: ActorCritic, rows: Rows, unread: Sequence[int]) -> Non
     """Set a network's normalisation from rows. What is not to be read, or never varied, weighs 0."""
     features = rows.features.double()
     deviation = features.std(0, correction=0)
-    varied = deviation > _STILL
-    varied[list(unread)] = False
     network.feature_mean.copy_(features.mean(0))
-    network.feature_scale.copy_(torch.where(varied, 1.0 / deviation.clamp(min=_STILL), 0.0))
+    network.feature_scale.copy_(torch.where(_read(rows, unread), 1.0 / deviation.clamp(min=_STILL), 0.0))
     network.value_mean.copy_(rows.value.mean())
     network.value_scale.copy_(rows.value.std(correction=0).clamp(min=_STILL))
 
 
-def ranges_of(rows: Rows, unread: Sequence[int]) -> tuple[FeatureRange, ...]:
-    """The range of every feature over rows."""
-    extremes = zip(rows.features.amin(0).tolist(), rows.features.amax(0).tolist(), strict=True)
+def ranges_of(rows: Rows, scales: Sequence[float], unread: Sequence[int]) -> tuple[FeatureRange, ...]:
+    """The range of every feature over rows; it is used where `normalise_by` gives it a weight."""
+    columns = rows.features.amin(0).tolist(), rows.features.amax(0).tolist(), _read(rows, unread).tolist()
     return tuple(
-        FeatureRange(lowest=lowest, highest=highest, used=number not in unread)
-        for number, (lowest, highest) in enumerate(extremes)
+        FeatureRange(lowest=lowest, highest=highest, scale=scale, used=used)
+        for lowest, highest, used, scale in zip(*columns, scales, strict=True)
     )
+
+
+def _read(rows: Rows, unread: Sequence[int]) -> Tensor:
+    """Which features a network gets to see, [F] bool."""
+    varied = rows.features.double().std(0, correction=0) > _STILL
+    varied[list(unread)] = False
+    return varied
 
 
 def clone(
@@ -221,6 +230,13 @@ def agreement(network: ActorCritic, rows: Rows, actions: Sequence[str]) -> dict[
             for number, name in enumerate(actions)
         },
     }
+
+
+def refused(rows: Rows, ranges: Sequence[FeatureRange]) -> float:
+    """The share of the rows that a network with these training ranges would leave to the heuristic."""
+    lowest, highest = map(torch.from_numpy, limits(ranges))
+    inside = ((rows.features >= lowest) & (rows.features <= highest)).all(-1)
+    return round(float((~inside).double().mean()), 6)
 
 
 def _share(flags: NDArray[np.bool_]) -> float | None:

@@ -2,7 +2,7 @@
 
 ::
 
-    situations ── real trainings of the garden, steered by heuristics of all kinds
+    situations ── real trainings of the garden, steered and told in all kinds of ways
         │
     demonstrations ── what the default heuristic answers to each question
         │
@@ -35,20 +35,23 @@ from tamiyo_models.cloning import (
     clone,
     normalise_by,
     ranges_of,
+    refused,
     split_by_run,
 )
-from tamiyo_models.demonstrations import Demonstration, demonstrate, situations
+from tamiyo_models.demonstrations import Demonstration, demonstrate
 from tamiyo_models.manifest import ArtifactTopology, Normaliser, SelfTestQuestion, Subject, Training
 from tamiyo_models.network import ActorCritic, NetworkShape
+from tamiyo_models.situations import Variety, situations
 
 NAME: Final = "imitation-cnn"
 UNREAD: Final = ("epoch", "global_step")
 """Features that are kept from the network: they only count how large a training is, and other features tell
-the share of it that is left. So a training longer than the garden's is not out of range for its length."""
+the share of it that is left."""
 SELF_TEST_ROWS: Final = 24
 _DESCRIPTION: Final = "Imitates the default heuristic, in the run's own rotation of blueprints."
 _VALUE: Final = (
-    "validation accuracy at the end of the run less that of now, points (mean of the last three epochs)"
+    "percentage points of validation accuracy still to be gained: its mean over the last three epochs of the"
+    " run less its value now, under policies like those it was trained on; positive: it will rise"
 )
 _TOPOLOGY: Final = TOPOLOGIES["cnn"]
 
@@ -64,22 +67,24 @@ class ImitationConfig:
         runs: trainings to learn from and to be measured on.
         seed: of every random choice.
         actors: size of the ensemble.
+        variety: of trainings and trainers.
         cloning: settings of the learning.
     """
 
     runs: int = 240
     seed: int = 0
     actors: int = 3
+    variety: Variety = field(default_factory=Variety)
     cloning: CloningConfig = field(default_factory=CloningConfig)
 
 
-def collect(runs: int, seed: int, progress: Progress | None = None) -> list[Demonstration]:
-    """The demonstrations of `runs` trainings."""
+def collect(config: ImitationConfig, progress: Progress | None = None) -> list[Demonstration]:
+    """The demonstrations of all trainings."""
     collected: list[Demonstration] = []
-    for number, situation in enumerate(situations(runs, seed)):
+    for number, situation in enumerate(situations(config.runs, config.seed, config.variety)):
         collected += demonstrate(number, situation, GARDEN)
         if progress is not None:
-            progress(number + 1, runs)
+            progress(number + 1, config.runs)
     return collected
 
 
@@ -106,7 +111,11 @@ def learn(
     network = ActorCritic(shape, generator)
     normalise_by(network, known, unread)
     course = clone(network, known, validation, config.cloning, generator)
-    measured = {"training": course, "test": agreement(network, test, actions)}
+    ranges = ranges_of(known, GARDEN.scales, unread)
+    measured = {"training": course} | {
+        name: agreement(network, part, actions) | {"refused": refused(part, ranges)}
+        for name, part in _parts(test).items()
+    }
     subject = Subject(
         name=NAME,
         version=artifact_version,
@@ -114,12 +123,22 @@ def learn(
         topology=ArtifactTopology(name=_TOPOLOGY.name, blueprints=_TOPOLOGY.names),
         observation=GARDEN.key,
         value_meaning=_VALUE,
-        normaliser=Normaliser(count=len(known), ranges=ranges_of(known, unread)),
+        normaliser=Normaliser(count=len(known), ranges=ranges),
         training=_training(config, rows),
         questions=_varied(test, len(actions)),
         metrics=_JSON.validate_python(measured),
     )
     return network, subject
+
+
+def _parts(test: Rows) -> dict[str, Rows]:
+    """The questions of the test runs, also by who asks them; a part that is empty is left out."""
+    parts = {
+        "test": test,
+        "test_as_the_garden_tells": test.chosen(~test.altered),
+        "test_altered": test.chosen(test.altered),
+    }
+    return {name: part for name, part in parts.items() if len(part)}
 
 
 _JSON: Final = TypeAdapter(dict[str, JsonValue])

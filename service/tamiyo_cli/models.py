@@ -77,7 +77,7 @@ def imitate(
     config = ImitationConfig(runs=runs, seed=seed)
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("trainings", total=runs)
-        demonstrations = collect(runs, seed, lambda done, _: progress.update(task, completed=done))
+        demonstrations = collect(config, lambda done, _: progress.update(task, completed=done))
     try:
         network, subject = learn(demonstrations, config, artifact_version=version)
         if checkpoint is not None:

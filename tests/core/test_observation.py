@@ -3,12 +3,14 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tamiyo_core.observation import GARDEN, OBSERVATIONS, TENSOR, ObservationSchema
 from tamiyo_core.policy import DecisionContext
+from tamiyo_core.rehearsal import Rehearsal
 from tamiyo_leyline import (
     FEATURE_NAMES,
     RunConfig,
@@ -19,6 +21,7 @@ from tamiyo_leyline import (
     action_layout,
     telemetry_features,
 )
+from tamiyo_leyline.signals import MISSING_LOSS
 
 CONFIG = RunConfig()
 LAYOUT = CONFIG.topology.layout
@@ -226,3 +229,44 @@ def test_a_live_stage_is_one_column(
     row = named(GARDEN, GARDEN.extract(make_signals(seed), seed, make_context(), CONFIG))
     stages = {f"stage_{live.name.lower()}": float(live is stage) for live in SeedStage if live.is_live}
     assert {name: row[name] for name in stages} == stages
+
+
+@SCHEMAS
+def test_every_feature_has_a_positive_scale(schema: ObservationSchema) -> None:
+    assert len(schema.scales) == len(schema.feature_names)
+    assert all(math.isfinite(scale) and scale > 0.0 for scale in schema.scales)
+
+
+def test_what_is_measured_in_units_has_the_scale_of_its_unit() -> None:
+    scales = named(TENSOR, TENSOR.scales)
+    assert {name for name, scale in scales.items() if scale == 1.0} == {
+        "has_active_seed",
+        "seed_stage",
+        "seed_alpha",
+    }
+    assert {scales[name] for name in scales if "loss" in name} == {MISSING_LOSS}
+    assert {scales[name] for name in scales if "acc" in name} == {100.0}
+    assert set(GARDEN.scales[len(FEATURE_NAMES) :]) == {1.0}
+
+
+@given(
+    loss=st.floats(0.0, MISSING_LOSS),
+    accuracy=st.floats(0.0, 100.0),
+    objective=st.sampled_from(["val_accuracy", "val_loss"]),
+)
+def test_what_stands_for_not_measured_is_within_a_scale_of_what_was(
+    loss: float, accuracy: float, objective: str
+) -> None:
+    full: dict[str, Any] = {
+        "train_loss": loss,
+        "val_loss": loss,
+        "train_accuracy": accuracy,
+        "val_accuracy": accuracy,
+    }
+    rows = []
+    for fields in (full, {}):
+        rehearsal = Rehearsal({"objective": objective})
+        step = rehearsal.report(1, **fields)
+        rows.append(GARDEN.extract(step.signals, None, step.context, rehearsal.config))
+    for measured, missing, scale in zip(*rows, GARDEN.scales, strict=True):
+        assert abs(measured - missing) <= scale

@@ -6,14 +6,16 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
+from hypothesis import strategies as st
 from tamiyo_core.policy import Question, RowAdvice
-from tamiyo_models.advice import OUT_OF_RANGE_MARGIN, Advisor
+from tamiyo_models.advice import OUT_OF_RANGE_MARGIN, Advisor, limits
 from tamiyo_models.artifact import Network, load_network, read_manifest
 from tamiyo_models.cuda import LADDER, padded
-from tamiyo_models.manifest import FileFormat
+from tamiyo_models.manifest import FeatureRange, FileFormat
 from tamiyo_models.network import ActorCritic
 from tamiyo_models.runner import Answers, CpuRunner
 
@@ -137,6 +139,38 @@ def test_a_row_within_the_margin_is_answered(loaded: Network) -> None:
     edge = 3.0 + 6.0 * OUT_OF_RANGE_MARGIN
     assert not isinstance(loaded.advise([changed(question, 8, edge)])[0], str)
     assert isinstance(loaded.advise([changed(question, 8, edge + 0.01)])[0], str)
+
+
+ranges = st.builds(
+    lambda lowest, width, scale: FeatureRange(lowest=lowest, highest=lowest + width, scale=scale),
+    st.floats(-1e4, 1e4),
+    st.floats(0.0, 1e4),
+    st.floats(1e-2, 1e4),
+)
+
+
+@hypothesis.given(known=ranges, beyond=st.floats(0.0, 3.0), above=st.booleans())
+def test_far_outside_is_more_than_the_width_and_more_than_the_scale(
+    known: FeatureRange, beyond: float, above: bool
+) -> None:
+    largest = max(known.highest - known.lowest, known.scale)
+    value = known.highest + beyond * largest if above else known.lowest - beyond * largest
+    lowest, highest = limits([known])
+    # Left open: where 32 bits cannot tell.
+    if not 0.99 < beyond < 1.01:
+        assert (lowest[0] <= value <= highest[0]) == (beyond < 1.0)
+
+
+@hypothesis.given(known=ranges, value=st.floats(width=32, allow_nan=False, allow_infinity=False))
+def test_nothing_is_far_for_a_feature_that_is_not_used(known: FeatureRange, value: float) -> None:
+    lowest, highest = limits([known.model_copy(update={"used": False})])
+    assert lowest[0] <= value <= highest[0]
+
+
+def test_a_feature_that_never_varied_has_its_scale_to_move_in() -> None:
+    lowest, highest = limits([FeatureRange(lowest=0.0, highest=0.0, scale=1.0)])
+    assert lowest[0] <= -1.0 < 1.0 <= highest[0]
+    assert highest[0] < 1.01
 
 
 def test_a_feature_the_network_does_not_use_may_be_anything(loaded: Network) -> None:

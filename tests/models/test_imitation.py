@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -7,7 +8,6 @@ import pytest
 import torch
 from tamiyo_core.observation import GARDEN
 from tamiyo_garden import GardenConfig, HostConfig
-from tamiyo_leyline import EpochReport, SeedMetrics, SeedStage, SeedStateReport, SeedTelemetry
 from tamiyo_models.cloning import (
     CloningConfig,
     Rows,
@@ -15,15 +15,17 @@ from tamiyo_models.cloning import (
     clone,
     normalise_by,
     ranges_of,
+    refused,
     split_by_run,
 )
-from tamiyo_models.demonstrations import Demonstration, Situation, Thinning, demonstrate, situations
+from tamiyo_models.demonstrations import Demonstration, demonstrate, described
 from tamiyo_models.imitation import UNREAD, ImitationConfig, learn
 from tamiyo_models.network import ActorCritic, NetworkShape
+from tamiyo_models.situations import Situation, Variety, situations
+from tamiyo_models.trainers import Acting, Reporting
 
 from tests.models.questions import ACTIONS, CNN, FEATURES
 
-ALL = Thinning(validate_every=1, telemetry=True, counterfactual=True, host=True)
 SHORT = Situation(
     GardenConfig(
         dataset="digits",
@@ -33,30 +35,19 @@ SHORT = Situation(
         max_epochs=14,
     ),
     {
-        "max_epochs": 14,
         "tracker": {"plateau_threshold": 50.0},
         "heuristic": {"plateau_epochs_to_germinate": 1, "min_epochs_before_germinate": 1},
     },
-    ALL,
+    (Reporting(),),
+    Acting(),
     seed=1,
 )
-REPORT = EpochReport(
-    epoch=3,
-    val_loss=1.0,
-    val_accuracy=50.0,
-    train_loss=0.9,
-    available_slots=1,
-    seeds=(
-        SeedStateReport(
-            seed_id="s",
-            slot_id="a",
-            blueprint_id="norm",
-            stage=SeedStage.BLENDING,
-            metrics=SeedMetrics(current_val_accuracy=50.0, counterfactual_val_accuracy=48.0),
-            telemetry=SeedTelemetry(),
-        ),
-    ),
-)
+
+
+def column(examples: list[Demonstration], name: str) -> list[float]:
+    """One feature of all of them."""
+    place = GARDEN.feature_names.index(name)
+    return [example.features[place] for example in examples]
 
 
 def rule(count: int, runs: int, seed: int) -> list[Demonstration]:
@@ -105,23 +96,60 @@ def test_a_value_is_what_is_still_to_be_gained(shown: list[Demonstration]) -> No
     assert all(a.features[epoch] <= b.features[epoch] for a, b in pairwise(shown))
 
 
+def test_a_training_is_told_in_several_ways_and_answered_in_each(shown: list[Demonstration]) -> None:
+    bare = Reporting(omitted=frozenset({"train_loss", "val_loss", "metrics", "telemetry", "host"}))
+    both = demonstrate(7, replace(SHORT, told=(Reporting(), bare)), GARDEN)
+    plain, altered = [[one for one in both if one.altered is flag] for flag in (False, True)]
+    assert plain == shown
+    assert set(column(altered, "train_loss")) == {10.0}
+    assert not any(column(altered, "stage_improvement_measured"))
+    assert any(column(plain, "stage_improvement_measured"))
+    # Both see the seeds that the commands of the one who steers have brought about.
+    assert {0.0, 1.0} <= set(column(altered, "has_active_seed"))
+
+
+def test_a_trainer_that_answers_late_or_never_leaves_commands_pending() -> None:
+    hasty = {"cull_after_stalled_epochs": 1, "max_concurrent_seeds": 2, "embargo_epochs_after_cull": 0}
+    situation = replace(SHORT, run={**SHORT.run, "heuristic": SHORT.run["heuristic"] | hasty})
+    prompt, late, deaf = [
+        demonstrate(1, replace(situation, acting=acting), GARDEN)
+        for acting in (Acting(), Acting(late=True), Acting(deaf=True))
+    ]
+    for feature in ("cull_pending", "germination_pending"):
+        assert not any(column(prompt, feature))
+        assert 1.0 in column(late, feature)
+    assert {0.0, 1.0} <= set(column(late, "has_active_seed"))
+    assert not any(column(deaf, "has_active_seed"))
+    assert all(one.altered for one in (*late, *deaf))
+    assert not any(one.altered for one in prompt)
+
+
+def test_the_situations_are_those_that_trainers_bring_about() -> None:
+    many = list(situations(200, 0, Variety()))
+    told = [way for situation in many for way in situation.told]
+    assert sum(way == Reporting() for way in told) == len(many)
+    assert {way.validate_every for way in told} == {1, 2, 3, 4, 5}
+    assert any(way.by_loss and "val_accuracy" in way.omitted for way in told)
+    assert not any(("val_loss" if way.by_loss else "val_accuracy") in way.omitted for way in told)
+    for field in ("diverged", "unhealthy"):
+        assert any(getattr(way, field) for way in told)
+    assert len({situation.acting for situation in many}) == 8
+    assert max(situation.garden.max_epochs for situation in many) > 200
+
+
+def test_what_a_trainer_omits_of_its_run_is_not_described() -> None:
+    full = described(SHORT, Reporting(), host_parameters=99)
+    assert (full.max_epochs, full.host.parameters, full.host.train_examples) == (14, 99, 100)
+    less = described(SHORT, Reporting(omitted=frozenset({"host", "max_epochs"}), by_loss=True), 99)
+    assert (less.max_epochs, less.host.parameters, less.objective) == (50, None, "val_loss")
+
+
 def test_situations_are_reproducible_and_differ() -> None:
-    some = list(situations(8, seed=3))
-    assert some == list(situations(8, seed=3))
-    assert list(situations(4, seed=3)) == some[:4]
-    assert len({repr(situation) for situation in (*some, *situations(8, seed=4))}) == 16
+    some = list(situations(8, 3, Variety()))
+    assert some == list(situations(8, 3, Variety()))
+    assert list(situations(4, 3, Variety())) == some[:4]
+    assert len({repr(situation) for situation in (*some, *situations(8, 4, Variety()))}) == 16
     assert [situation.garden.dataset for situation in some[:2]] == ["digits", "mnist1d"]
-
-
-def test_thinning_leaves_out_what_a_trainer_does_not_measure() -> None:
-    assert ALL.thinned(REPORT) == REPORT
-    [bare] = replace(ALL, telemetry=False, counterfactual=False).thinned(REPORT).seeds
-    assert bare.telemetry is None
-    assert bare.metrics is not None
-    assert (bare.metrics.counterfactual_val_accuracy, bare.metrics.current_val_accuracy) == (None, 50.0)
-    rare = replace(ALL, validate_every=2)
-    assert (rare.thinned(REPORT).val_accuracy, rare.thinned(REPORT).seeds[0].metrics) == (None, None)
-    assert rare.thinned(REPORT.model_copy(update={"epoch": 4})).val_accuracy == 50.0
 
 
 def test_no_run_is_in_two_parts_of_a_split() -> None:
@@ -143,9 +171,17 @@ def test_normalised_features_have_mean_zero_and_deviation_one_and_the_rest_weigh
     assert torch.allclose(normalised[:, varied].mean(0), torch.zeros(FEATURES - 2), atol=1e-5)
     assert torch.allclose(normalised[:, varied].std(0, correction=0), torch.ones(FEATURES - 2), atol=1e-4)
     assert not normalised[:, [1, 5]].any()
-    ranges = ranges_of(rows, unread=(1,))
-    assert (ranges[5].lowest, ranges[5].highest, ranges[5].used) == (3.0, 3.0, True)
-    assert not ranges[1].used
+    ranges = ranges_of(rows, GARDEN.scales, unread=(1,))
+    assert (ranges[5].lowest, ranges[5].highest, ranges[5].scale) == (3.0, 3.0, 100.0)
+    assert [place for place, known in enumerate(ranges) if not known.used] == [1, 5]
+
+
+def test_rows_are_refused_that_lie_far_outside_the_range_of_others() -> None:
+    rows = Rows.of(rule(200, runs=10, seed=0))
+    ranges = ranges_of(rows, GARDEN.scales, ())
+    assert refused(rows, ranges) == 0.0
+    rows.features[3, 3], rows.features[7, 40], rows.features[7, 41] = 1e9, 50.0, math.nan
+    assert refused(rows, ranges) == 2 / 200
 
 
 def test_an_ensemble_learns_a_rule_and_is_measured_on_other_runs() -> None:
