@@ -47,6 +47,7 @@ class FleetQuery(RunQuery):
     """Which runs of the fleet."""
 
     search: str = Field("", max_length=128, description="Part of the run's id, in any case.")
+    silent: bool = Field(False, description="Whether to list only runs that have gone silent.")
     action: str | None = Field(
         None,
         description="What a run did last, leaving out WAIT: GERMINATE (any), GERMINATE_<BLUEPRINT>, "
@@ -64,7 +65,8 @@ async def list_fleet(query: Annotated[FleetQuery, Query()], services: Wired) -> 
         action = "GERMINATE" if decided.germinate else next(iter(decided.actions))
     stored = query.wanted(decode_cursor(query.cursor, query), services.clock)
     fleet = Fleet(services.store, services.history)
-    found = await fleet.page(FleetFilter(stored, query.search, action), query.limit)
+    silent_at = now if query.silent else None
+    found = await fleet.page(FleetFilter(stored, query.search, silent_at, action), query.limit)
     return FleetPage(items=tuple(found.rows), next_cursor=encode_cursor(found.resume, query), now=now)
 
 

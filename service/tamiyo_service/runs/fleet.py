@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import orjson
-from tamiyo_leyline import Objective
+from tamiyo_leyline import Objective, RunStatus
 from tamiyo_leyline.api import RunView
 
 from tamiyo_service.clock import from_micros
@@ -32,6 +33,8 @@ class FleetFilter(NamedTuple):
     stored: RunFilter
     search: str = ""
     """Part of the run's id, in any case."""
+    silent_at: datetime | None = None
+    """The moment at which they count as gone silent; None: whether or not they do."""
     action: str | None = None
     """What the last decision other than WAIT was; GERMINATE: any germination; WAIT: there was none."""
 
@@ -58,12 +61,20 @@ class Fleet:
             found = await self._store.runs(stored, limit - len(rows))
             resume = found.resume
             named = [run for run in found.rows if wanted.search.lower() in run.run_id.lower()]
+            named = await self._silent(named, wanted.silent_at)
             acted = await self._store.journal.last_acting([run.run_pk for run in named])
             rows += [run for run in named if _did(wanted.action, acted.get(run.run_pk))]
             lasts |= acted
             if resume is None or len(rows) >= limit:
                 break
         return Found(await self._told(rows, lasts), resume)
+
+    async def _silent(self, rows: list[RunRow], moment: datetime | None) -> list[RunRow]:
+        """Those that have gone silent by a moment; None: all."""
+        if moment is None:
+            return rows
+        views = await self._history.views_of(rows)
+        return [row for row, view in zip(rows, views, strict=True) if _is_silent(view, moment)]
 
     async def _told(self, rows: Sequence[RunRow], lasts: Mapping[int, Entry]) -> list[FleetRun]:
         views = await self._history.views_of(rows)
@@ -112,7 +123,7 @@ def _fleet_run(view: RunView, last: Entry | None, sampled: Sequence[Entry]) -> F
         max_epochs=view.config.max_epochs,
         created_at=view.created_at,
         last_report_at=view.last_report_at,
-        silent_after_seconds=None if view.status == "COMPLETED" else _silent_after(view),
+        silent_after_seconds=_silent_after(view),
         policy=view.policy,
         counts=view.counts,
         seeds=view.seeds,
@@ -145,7 +156,14 @@ def _last_decision(entry: Entry) -> LastDecision:
     )
 
 
-def _silent_after(view: RunView) -> float:
+def _is_silent(view: RunView, moment: datetime) -> bool:
+    after, last = _silent_after(view), view.last_report_at or view.created_at
+    return after is not None and (moment - last).total_seconds() > after
+
+
+def _silent_after(view: RunView) -> float | None:
+    if view.status == RunStatus.COMPLETED:
+        return None
     reports = sum(view.counts.values())
     if view.last_report_at is None or not reports:
         return _SILENT_AT_LEAST_SECONDS

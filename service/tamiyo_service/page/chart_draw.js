@@ -1,0 +1,220 @@
+// How panels, axes and marks are drawn. A frame tells where: left, right, top, bottom, and x of an epoch.
+
+import { kindOf } from "./format.js";
+import { extent, ticks } from "./scales.js";
+
+const NAMES = [
+  "ink", "muted", "hairline", "accent", "second", "soft", "selection", "surface", "germinate", "fossilize", "cull", "plateau", "embargo", "hold",
+  "stage-germinated", "stage-training", "stage-blending", "stage-shadowing", "stage-probationary", "stage-fossilized", "stage-failed",
+];
+const FONT = "11px ui-sans-serif, system-ui, 'Segoe UI', sans-serif";
+const FAILED = new Set(["CULLED", "EMBARGOED", "RESETTING"]);
+
+/** The theme's colours, by name. */
+export function palette(element) {
+  const style = getComputedStyle(element);
+  return Object.fromEntries(NAMES.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+}
+
+export function drawPanel(context, panel, frame, colours) {
+  context.font = FONT;
+  context.textBaseline = "alphabetic";
+  context.fillStyle = colours.muted;
+  context.textAlign = "left";
+  context.fillText(panel.title, frame.left, frame.top - 5);
+  if (panel.kind === "lines") drawLines(context, panel, frame, colours);
+  else if (panel.kind === "periods") drawPeriods(context, panel, frame, colours);
+  else drawSeeds(context, panel, frame, colours);
+}
+
+function drawLines(context, panel, frame, colours) {
+  const [low, high] = panel.range || extent(panel.lines.map(({ line }) => line), frame.first, frame.last);
+  panel.y = (value) => frame.bottom - ((frame.bottom - frame.top) * (value - low)) / (high - low);
+  context.textAlign = "right";
+  context.textBaseline = "middle";
+  for (const tick of ticks(low, high, Math.max(2, Math.round(panel.height / 36)))) {
+    const y = Math.round(panel.y(tick.value)) + 0.5;
+    if (y < frame.top - 1 || y > frame.bottom + 1) continue;
+    context.strokeStyle = colours.hairline;
+    context.lineWidth = 1;
+    stroke(context, [[frame.left, y], [frame.right, y]]);
+    context.fillStyle = colours.muted;
+    context.fillText(tick.text, frame.left - 8, y);
+  }
+  context.save();
+  context.beginPath();
+  context.rect(frame.left - 1, frame.top - 4, frame.right - frame.left + 2, frame.bottom - frame.top + 8);
+  context.clip();
+  for (const { line, colour, width = 1.6, dash = [] } of panel.lines) {
+    context.strokeStyle = colours[colour];
+    context.lineWidth = width;
+    context.lineJoin = "round";
+    context.setLineDash(dash);
+    stroke(context, line.epochs.map((epoch, index) => [frame.x(epoch), panel.y(line.values[index])]));
+    context.setLineDash([]);
+    if (line.epochs.length === 1) dot(context, frame.x(line.epochs[0]), panel.y(line.values[0]), colours[colour]);
+  }
+  for (const epoch of panel.alarms || []) {
+    context.fillStyle = colours.cull;
+    context.fillRect(frame.x(epoch) - 1, frame.top, 2, frame.bottom - frame.top);
+  }
+  context.restore();
+}
+
+function drawPeriods(context, panel, frame, colours) {
+  const height = panel.height / panel.rows.length;
+  panel.rows.forEach(({ label, colour, periods }, row) => {
+    const top = frame.top + row * height;
+    context.fillStyle = colours.muted;
+    context.textAlign = "right";
+    context.textBaseline = "middle";
+    context.fillText(label, frame.left - 8, top + height / 2);
+    context.fillStyle = colours.soft;
+    context.fillRect(frame.left, top + height / 2 - 0.5, frame.right - frame.left, 1);
+    context.fillStyle = colours[colour];
+    for (const period of periods) {
+      const from = Math.max(frame.left, frame.x(period.first_epoch - 0.5));
+      const to = Math.min(frame.right, frame.x(period.last_epoch + 0.5));
+      if (to > from) rounded(context, from, top + 3, Math.max(2, to - from), height - 6, 2);
+    }
+  });
+}
+
+function drawSeeds(context, panel, frame, colours) {
+  const height = panel.height / Math.max(1, panel.lanes.length);
+  panel.lanes.forEach(({ slot, bands }, lane) => {
+    const top = frame.top + lane * height + 2;
+    context.fillStyle = colours.muted;
+    context.textAlign = "right";
+    context.textBaseline = "middle";
+    context.fillText(fit(context, slot, frame.left - 12), frame.left - 8, top + height / 2 - 2);
+    for (const band of bands) drawBand(context, band, { ...frame, top, bottom: top + height - 4 }, colours);
+  });
+}
+
+function drawBand(context, band, frame, colours) {
+  const clip = (epoch) => Math.min(frame.right, Math.max(frame.left, frame.x(epoch)));
+  const start = clip(band.stages[0].first_epoch - 0.5);
+  const end = clip(band.stages.at(-1).last_epoch + 0.5);
+  if (end - start < 0.5) return;
+  for (const { stage, first_epoch: first, last_epoch: last } of band.stages) {
+    const from = clip(first - 0.5);
+    const to = clip(last + 0.5);
+    context.fillStyle = colours[stageColour(stage)];
+    context.globalAlpha = stage === "FOSSILIZED" ? 0.85 : 0.38;
+    if (to > from) context.fillRect(from, frame.top, Math.max(1, to - from), frame.bottom - frame.top);
+    context.globalAlpha = 1;
+    if (to > from) context.fillRect(from, frame.bottom - 2, Math.max(1, to - from), 2);
+  }
+  if (end - start > 12) drawAlpha(context, band, frame, clip, colours, end);
+  context.font = FONT;
+  context.fillStyle = colours.ink;
+  context.textAlign = "left";
+  context.textBaseline = "middle";
+  const name = band.blueprint_id;
+  if (context.measureText(name).width + 10 < end - start) context.fillText(name, start + 5, (frame.top + frame.bottom) / 2);
+}
+
+/** How much of the seed is blended in, as steps over its band. */
+function drawAlpha(context, band, frame, clip, colours, end) {
+  const { epochs, values } = band.alpha;
+  if (values.every((value) => value === 0)) return;
+  const y = (value) => frame.bottom - 1 - (frame.bottom - frame.top - 3) * value;
+  context.strokeStyle = colours.ink;
+  context.globalAlpha = 0.55;
+  context.lineWidth = 1.2;
+  const points = [...epochs.map((epoch, index) => [clip(epoch), y(values[index])]), [end, y(values.at(-1))]];
+  stroke(context, points);
+  context.globalAlpha = 1;
+}
+
+export function stageColour(stage) {
+  return FAILED.has(stage) ? "stage-failed" : `stage-${stage.toLowerCase()}`;
+}
+
+export function drawAxis(context, frame, colours) {
+  context.font = FONT;
+  context.textBaseline = "top";
+  context.textAlign = "center";
+  for (const tick of ticks(frame.first, frame.last, Math.max(2, Math.floor((frame.right - frame.left) / 90)), true)) {
+    const x = Math.round(frame.x(tick.value)) + 0.5;
+    context.strokeStyle = colours.hairline;
+    stroke(context, [[x, frame.bottom + 2], [x, frame.bottom + 6]]);
+    context.fillStyle = colours.muted;
+    context.fillText(tick.text, x, frame.bottom + 9);
+  }
+}
+
+/** Draws decisions on the first panel's first line; tells where each stands. */
+export function drawMarks(context, marks, panel, frame, colours) {
+  const shown = marks.filter((mark) => mark.epoch >= frame.first && mark.epoch <= frame.last);
+  const line = panel && panel.kind === "lines" ? panel.lines[0]?.line : null;
+  if (!line || !line.epochs.length) return [];
+  const crowded = shown.length > (frame.right - frame.left) / 9;
+  let index = 0;
+  return shown.map((mark) => {
+    while (index < line.epochs.length - 1 && line.epochs[index] < mark.epoch) index += 1;
+    const x = frame.x(mark.epoch);
+    const y = crowded ? panel.top + panel.height : panel.y(line.values[index]);
+    const kind = kindOf(mark.action);
+    if (!crowded) {
+      context.strokeStyle = colours[kind];
+      context.globalAlpha = 0.28;
+      context.lineWidth = 1;
+      stroke(context, [[Math.round(x) + 0.5, y], [Math.round(x) + 0.5, frame.bottom]]);
+      context.globalAlpha = 1;
+      glyph(context, kind, x, y, colours);
+    } else {
+      context.fillStyle = colours[kind];
+      context.fillRect(x - 0.5, y - 7, 1, 7);
+    }
+    return { mark, x, y };
+  });
+}
+
+function glyph(context, kind, x, y, colours) {
+  context.beginPath();
+  if (kind === "germinate") polygon(context, [[x, y - 6.5], [x + 6, y + 4.5], [x - 6, y + 4.5]]);
+  else if (kind === "fossilize") polygon(context, [[x, y - 6.5], [x + 6, y], [x, y + 6.5], [x - 6, y]]);
+  else context.arc(x, y, 5.5, 0, 2 * Math.PI);
+  context.fillStyle = kind === "cull" ? colours.surface : colours[kind];
+  context.strokeStyle = kind === "cull" ? colours[kind] : colours.surface;
+  context.lineWidth = kind === "cull" ? 2 : 1.5;
+  context.fill();
+  context.stroke();
+  if (kind !== "cull") return;
+  stroke(context, [[x - 2.2, y - 2.2], [x + 2.2, y + 2.2]]);
+  stroke(context, [[x - 2.2, y + 2.2], [x + 2.2, y - 2.2]]);
+}
+
+function polygon(context, points) {
+  points.forEach(([x, y], index) => (index ? context.lineTo(x, y) : context.moveTo(x, y)));
+  context.closePath();
+}
+
+function stroke(context, points) {
+  context.beginPath();
+  points.forEach(([x, y], index) => (index ? context.lineTo(x, y) : context.moveTo(x, y)));
+  context.stroke();
+}
+
+function dot(context, x, y, colour) {
+  context.fillStyle = colour;
+  context.beginPath();
+  context.arc(x, y, 2.5, 0, 2 * Math.PI);
+  context.fill();
+}
+
+function rounded(context, x, y, width, height, radius) {
+  context.beginPath();
+  context.roundRect(x, y, width, height, radius);
+  context.fill();
+}
+
+function fit(context, text, width) {
+  if (context.measureText(text).width <= width) return text;
+  let end = text.length;
+  while (end > 1 && context.measureText(`${text.slice(0, end)}…`).width > width) end -= 1;
+  return `${text.slice(0, end)}…`;
+}
+
