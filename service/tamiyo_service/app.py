@@ -19,6 +19,7 @@ from tamiyo_service.api import (
     export,
     field_reports,
     health,
+    metrics,
     models,
     notes,
     operators,
@@ -39,6 +40,8 @@ from tamiyo_service.learned.comparing import Comparing
 from tamiyo_service.learned.registry import Registry
 from tamiyo_service.learned.shadows import Shadows
 from tamiyo_service.live.hub import Hub
+from tamiyo_service.observability.collector import Observed
+from tamiyo_service.observability.silence import Silence
 from tamiyo_service.observability.tallies import ReportTally
 from tamiyo_service.retention.archive import open_archive
 from tamiyo_service.retention.erasing import Eraser
@@ -80,7 +83,7 @@ def create_app(
     """
     settings = Settings() if settings is None else settings
     services = _wire(settings, store, clock)
-    endpoint = EpochEndpoint(services.intake, services.history)
+    endpoint = EpochEndpoint(services.intake, services.history, services.tally.answering)
     app = _App(
         title="Tamiyo",
         version=__version__,
@@ -92,7 +95,9 @@ def create_app(
         strict_content_type=False,
     )
     app.state.services = services
-    app.border = Border(app.behind_border, services.gate, endpoint, settings.body_seconds)
+    app.border = Border(
+        app.behind_border, services.gate, endpoint, settings.body_seconds, services.tally.refusals
+    )
     install(app)
     app.router.routes.insert(0, endpoint.route())
     for module in (
@@ -107,6 +112,7 @@ def create_app(
         operators,
         series,
         health,
+        metrics,
     ):
         app.include_router(module.router, dependencies=[Depends(refuse_repetitions)])
     app.include_router(page.page_router(page.PageFiles.shipped()))
@@ -146,6 +152,9 @@ def _wire(settings: Settings, store: Store | None, clock: Clock) -> Services:
     advisor = Batcher(registry, deadline=settings.model_deadline, limit=settings.model_queue)
     newcomers = Newcomers(store, engines, beginnings.default, clock)
     gate = Gate()
+    shadows = Shadows(store.shadows, comparing, clock, holder=secrets.token_hex(8), always=bool(choices))
+    live = Hub(store, lambda: gate.stopping, seats=settings.subscribers)
+    sweeper = _sweeper(settings, store, sessions, clock)
     history = History(store, engines)
     return Services(
         store=store,
@@ -161,15 +170,18 @@ def _wire(settings: Settings, store: Store | None, clock: Clock) -> Services:
         clock=clock,
         stall_seconds=settings.stall_seconds,
         eraser=eraser,
-        sweeper=_sweeper(settings, store, sessions, clock),
+        sweeper=sweeper,
         field_reports=FieldReports(store, history),
         remarks=Remarks(store, desk, clock),
         registry=registry,
         batcher=advisor,
         activations=activations,
-        shadows=Shadows(store.shadows, comparing, clock, holder=secrets.token_hex(8), always=bool(choices)),
+        shadows=shadows,
         default_policy=settings.default_policy,
-        live=Hub(store, lambda: gate.stopping, seats=settings.subscribers),
+        live=live,
+        tally=tally,
+        observed=Observed(store, sessions, tally, advisor, shadows, live, sweeper),
+        silence=Silence(store, clock),
     )
 
 

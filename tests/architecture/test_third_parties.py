@@ -19,6 +19,7 @@ ALLOWED = {
         "alembic",
         "fastapi",
         "orjson",
+        "prometheus_client",
         "pyarrow",
         "psycopg",
         "pydantic",

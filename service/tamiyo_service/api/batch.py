@@ -40,7 +40,11 @@ async def report_epochs(request: Request, services: Wired) -> Response:
     answers = iter(await services.batches.answer(reports))
     results, turns = list[str](), Turns()
     for item in items:
-        results.append(result_json(next(answers) if isinstance(item, BatchItem) else item))
+        answer = next(answers) if isinstance(item, BatchItem) else item
+        if not isinstance(answer, Reply):
+            answer = answer if isinstance(answer, Problem) else _problem(answer)
+            services.tally.refusals[answer.code] += 1
+        results.append(result_json(answer))
         await turns.worked(_RESULT_BYTES)
     return Response(f'{{"results":[{",".join(results)}]}}', media_type="application/json")
 

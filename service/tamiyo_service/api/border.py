@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, MutableMapping
 from typing import Any, Final
 from urllib.parse import unquote
@@ -14,7 +15,7 @@ from tamiyo_leyline.api import LEYLINE_HEADER, MAX_BATCH_BYTES, MAX_BODY_BYTES
 from tamiyo_leyline.problem import ProblemCode
 
 from tamiyo_service.api.arrival import Arrival, Arrivals
-from tamiyo_service.api.errors import internal_problem, problem_of, problem_response
+from tamiyo_service.api.errors import REFUSED, internal_problem, problem_of, problem_response
 from tamiyo_service.api.schemas import require_run_id
 from tamiyo_service.errors import (
     LeylineMismatchError,
@@ -58,13 +59,17 @@ class Border:
         gate: whether new work is taken.
         reports: answers ``POST /runs/{run_id}/epoch``.
         body_seconds: how long a request's body may take to arrive.
+        refusals: counts them by code.
     """
 
-    def __init__(self, app: ASGIApp, gate: Gate, reports: ASGIApp, body_seconds: float) -> None:
+    def __init__(
+        self, app: ASGIApp, gate: Gate, reports: ASGIApp, body_seconds: float, refusals: Counter[str]
+    ) -> None:
         self._app = app
         self._gate = gate
         self._reports = reports
         self._arrivals = Arrivals(body_seconds)
+        self._refusals = refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or refuse it."""
@@ -79,6 +84,8 @@ class Border:
             admitted = self._admit(scope, arrival)
             app = self._reports if _is_report(scope) else self._app
             await app(scope, admitted, marked)
+            if REFUSED in scope:
+                self._refusals[scope[REFUSED]] += 1
             return
         except asyncio.CancelledError:
             # A stopping server ends so what has not come to an end in time.
@@ -90,7 +97,10 @@ class Border:
         except Exception as error:  # noqa: BLE001 - the last resort: whatever fails, the caller gets an answer
             problem = _problem_for(error, scope)
         if problem is not None and not marked.started:
+            self._refusals[problem.code] += 1
             await problem_response(problem)(scope, receive, marked)
+        elif REFUSED in scope:
+            self._refusals[scope[REFUSED]] += 1
 
     def _admit(self, scope: Scope, receive: Receive) -> Receive:
         """How the request's body may be read.

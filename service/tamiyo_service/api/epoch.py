@@ -5,6 +5,7 @@ The body is validated once, straight from its bytes, and the reply is sent as it
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Final
 from urllib.parse import parse_qsl
 
@@ -22,6 +23,7 @@ from tamiyo_service.api.bodies import JsonBody
 from tamiyo_service.api.errors import problem_of, problem_response
 from tamiyo_service.api.schemas import RunIdPath, StatefulReply, problems, require_run_id
 from tamiyo_service.errors import InvalidQueryError, TamiyoError
+from tamiyo_service.observability.tallies import Histogram
 from tamiyo_service.runs.deciding import Reply
 from tamiyo_service.runs.history import History
 from tamiyo_service.runs.intake import Intake
@@ -57,11 +59,13 @@ class EpochEndpoint:
     Args:
         intake: decides.
         history: explains.
+        seconds: counts how long that takes.
     """
 
-    def __init__(self, intake: Intake, history: History) -> None:
+    def __init__(self, intake: Intake, history: History, seconds: Histogram) -> None:
         self._intake = intake
         self._history = history
+        self._seconds = seconds
 
     def route(self) -> Route:
         """The route to be matched before FastAPI's own."""
@@ -115,7 +119,9 @@ class EpochEndpoint:
         """
 
     async def _answer(self, run_id: str, body: bytes, options: EpochOptions) -> tuple[bytes, bool]:
+        began = time.perf_counter()
         reply = await self._intake.report(run_id, body, create=options.create, backfill=options.backfill)
+        self._seconds.observe(time.perf_counter() - began)
         if options.explain or options.snapshot:
             return await self._extended(run_id, reply, options), reply.replayed
         return reply.body.encode(), reply.replayed

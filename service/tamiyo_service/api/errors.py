@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 from pydantic import ValidationError
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 from tamiyo_leyline import FieldError, Problem, ProblemCode
 from tamiyo_leyline.problem import PROBLEM_MEDIA_TYPE, RETRYABLE, STATUS_OF
 from tamiyo_leyline.validation import field_errors, problem_code
@@ -48,8 +49,25 @@ CODE_OF: Final[dict[type[errors.TamiyoError], ProblemCode]] = {
 RETRY_AFTER_SECONDS: Final = 1
 """What retryable refusals ask for: long enough for a flush, short enough for a training."""
 
+REFUSED: Final = "tamiyo.refused"
+"""Key of a request's scope: the code it was refused with."""
 _SHOWN_IN_DETAIL: Final = 3
 _LOG: Final = structlog.get_logger(__name__)
+
+
+class ProblemResponse(Response):
+    """A problem document on its way; its code is told to those the request came through."""
+
+    media_type = PROBLEM_MEDIA_TYPE
+
+    def __init__(self, document: Problem, headers: dict[str, str]) -> None:
+        super().__init__(document.model_dump_json(exclude_none=True), document.status, headers)
+        self._code = document.code
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        scope[REFUSED] = self._code
+        await super().__call__(scope, receive, send)
 
 
 def problem(code: ProblemCode, detail: str, *faults: FieldError, error_id: str | None = None) -> Problem:
@@ -100,5 +118,4 @@ def problem_response(document: Problem, headers: dict[str, str] | None = None) -
     headers = dict(headers or {})
     if document.code in RETRYABLE:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    body = document.model_dump_json(exclude_none=True)
-    return Response(body, document.status, headers, media_type=PROBLEM_MEDIA_TYPE)
+    return ProblemResponse(document, headers)

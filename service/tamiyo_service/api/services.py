@@ -16,6 +16,9 @@ from tamiyo_service.learned.batcher import Batcher
 from tamiyo_service.learned.registry import Registry
 from tamiyo_service.learned.shadows import Shadows
 from tamiyo_service.live.hub import Hub
+from tamiyo_service.observability.collector import Observed
+from tamiyo_service.observability.silence import Silence
+from tamiyo_service.observability.tallies import ReportTally
 from tamiyo_service.retention.erasing import Eraser
 from tamiyo_service.retention.sweeper import Sweeper
 from tamiyo_service.runs.batches import Batches
@@ -50,6 +53,9 @@ class Services:
         shadows: decide too, behind the requests.
         default_policy: of runs that name none.
         live: tells those who follow it what happens.
+        tally: counts reports, and refusals of any kind.
+        observed: what metrics are of.
+        silence: tells how many runs have gone silent.
     """
 
     store: Store
@@ -70,6 +76,9 @@ class Services:
     shadows: Shadows
     default_policy: str
     live: Hub
+    tally: ReportTally
+    observed: Observed
+    silence: Silence
 
     async def require_ready(self) -> None:
         """Return if decisions can be made and stored now.

@@ -70,6 +70,7 @@ class CacheTally:
     Attributes:
         at_once: turns that could be taken at once.
         waited: how long the others waited for theirs, in seconds, reading the run included.
+        hits: of those the ones whose run was in memory.
         loads: runs that were read.
         evictions: idle runs that made room.
     """
@@ -77,6 +78,7 @@ class CacheTally:
     def __init__(self) -> None:
         self.at_once = 0
         self.waited: Final = Histogram()
+        self.hits = 0
         self.loads = 0
         self.evictions = 0
 
@@ -88,12 +90,14 @@ class ReportTally:
         answering: seconds from the whole report to its answer, of reports that came by themselves.
         deciding: seconds that deciding took those that waited for it, the network left out.
         replayed: replies that were stored before.
+        refusals: requests of any kind, and reports of a batch, that were refused, by code.
     """
 
     def __init__(self) -> None:
         self.answering: Final = Histogram()
         self.deciding: Final = Histogram()
         self.replayed = 0
+        self.refusals: Final[Counter[str]] = Counter()
 
 
 _NATURE: Final = itemgetter(2, 6, 7, 8)

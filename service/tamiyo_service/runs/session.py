@@ -138,6 +138,8 @@ class Sessions:
                     continue
                 # Others may have used, or have had to evict, what was loaded for all of us.
                 session = self._cached.setdefault(run_id, loaded)
+            else:
+                self.tally.hits += 1
             self._cached.move_to_end(run_id)
             await self._take(session)
             if not session.gone:
