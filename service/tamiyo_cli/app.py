@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from tamiyo_cli import models
+from tamiyo_cli import doctor, models, steering, watching
+from tamiyo_cli.options import DEFAULT_URL, Actions, AsJson, DatabaseUrl, Limit, RunId, Url
 
 app = typer.Typer(
     name="tamiyo",
@@ -18,6 +19,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(models.app)
+for _part in (watching.app, steering.app, doctor.app):
+    app.add_typer(_part)
 
 
 class DemoPolicy(StrEnum):
@@ -25,15 +28,6 @@ class DemoPolicy(StrEnum):
 
     HEURISTIC = "heuristic"
     LEARNED = "learned"
-
-
-DEFAULT_URL = "http://127.0.0.1:8000"
-Url = Annotated[str, typer.Option(envvar="TAMIYO_URL", help="Where the service is.")]
-DatabaseUrl = Annotated[
-    str | None,
-    typer.Option(help="Where runs are kept  [default: TAMIYO_DATABASE_URL or sqlite:///tamiyo.db]"),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, one object a line.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -99,7 +93,7 @@ def demo(
 @app.command()
 def runs(
     url: Url = DEFAULT_URL,
-    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
     """List the runs a service knows, the newest first."""
@@ -110,13 +104,10 @@ def runs(
 
 @app.command()
 def decisions(
-    run_id: Annotated[str, typer.Argument(help="The run.")],
-    action: Annotated[
-        list[str] | None,
-        typer.Option(help="Only this action (repeatable): WAIT, GERMINATE, GERMINATE_NORM, FOSSILIZE, CULL."),
-    ] = None,
+    run_id: RunId,
+    action: Actions = None,
     url: Url = DEFAULT_URL,
-    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
     """List a run's decisions, the newest first, and what became of them."""
@@ -127,7 +118,7 @@ def decisions(
 
 @app.command()
 def why(
-    run_id: Annotated[str, typer.Argument(help="The run.")],
+    run_id: RunId,
     epoch: Annotated[int, typer.Argument(min=0, help="The epoch decided about.")],
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,

@@ -19,7 +19,21 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 README = Path(__file__).parents[2] / "README.md"
-COMMANDS = ("backup", "demo", "decisions", "models", "prune", "runs", "serve", "why")
+COMMANDS = (
+    *(
+        "backup",
+        "decisions",
+        "demo",
+        "doctor",
+        "export",
+        "field-reports",
+        "follow",
+        "hold",
+        "label",
+        "models",
+    ),
+    *("note", "prune", "release", "runs", "serve", "show", "why"),
+)
 
 
 @pytest.fixture(scope="module")

@@ -39,12 +39,20 @@ def prepare(database: Database) -> None:
         DatabaseUnusableError: if it cannot be used.
     """
     try:
-        database.require_place()
-        with database.untouched().connect() as connection:
-            database.require_fit(connection)
-            revision = _revision(connection, database)
-        if revision != REVISION:
+        if _look_up_revision(database) != REVISION:
             _upgrade(database)
+    except (SQLAlchemyError, OSError) as error:
+        raise database.unusable(error) from error
+
+
+def schema_revision(database: Database) -> str | None:
+    """The revision a database's schema has; None: there is none yet. Nothing is changed.
+
+    Raises:
+        DatabaseUnusableError: if it cannot be used.
+    """
+    try:
+        return _look_up_revision(database)
     except (SQLAlchemyError, OSError) as error:
         raise database.unusable(error) from error
 
@@ -73,6 +81,13 @@ def _upgrade(database: Database) -> None:
             f"a newer Tamiyo has written it ({error})",
             "use that version, or a copy from before",
         ) from error
+
+
+def _look_up_revision(database: Database) -> str | None:
+    database.require_place()
+    with database.untouched().connect() as connection:
+        database.require_fit(connection)
+        return _revision(connection, database)
 
 
 def _revision(connection: Connection, database: Database) -> str | None:

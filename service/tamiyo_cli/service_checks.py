@@ -1,0 +1,76 @@
+"""Checks of `tamiyo doctor` that concern a running service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import httpx
+from pydantic import ValidationError
+from tamiyo_leyline import LEYLINE_VERSION, __version__
+from tamiyo_leyline.api import Health
+
+from tamiyo_cli.findings import Finding, failed, ok, skipped, warning
+from tamiyo_cli.remote import RefusedError, Remote
+
+_SKEW: Final = timedelta(seconds=5)
+"""Silence, retention and moments in lists are told by the service's clock; headers have whole seconds."""
+
+
+def service_findings(url: str, *, expected: bool) -> Iterator[Finding]:
+    """Whether a service answers, is ready, fits this version, and has the same time.
+
+    Args:
+        url: where it is.
+        expected: whether somebody said that there is one.
+    """
+    try:
+        with Remote(url) as remote:
+            response = remote.call("GET", "/healthz")
+            now = datetime.now(UTC)
+            yield _version(response)
+            yield _clock(response, now)
+            yield _readiness(remote)
+    except (RefusedError, httpx.HTTPError) as error:
+        told = f"{url} does not answer: {error}"
+        if expected:
+            yield failed("service", told, "start it (tamiyo serve), or correct --url")
+        else:
+            yield skipped("service", f"{told}; name one with --url to have it checked")
+
+
+def _version(response: httpx.Response) -> Finding:
+    try:
+        health = Health.model_validate_json(response.content)
+    except ValidationError:
+        return failed("service", f"{response.url} is no Tamiyo service", "correct --url")
+    told = f"version {health.version}, Leyline {health.leyline}"
+    if health.leyline.split(".")[0] != LEYLINE_VERSION.split(".")[0]:
+        return failed("service", f"{told}; here it is Leyline {LEYLINE_VERSION}", "upgrade the older side")
+    if health.version != __version__:
+        return warning(
+            "service", f"{told}; here it is {__version__}", "upgrade the older side when it suits you"
+        )
+    return ok("service", told)
+
+
+def _clock(response: httpx.Response, now: datetime) -> Finding:
+    text = response.headers.get("date")
+    if text is None:
+        return skipped("clock", "the service does not tell the time")
+    skew = parsedate_to_datetime(text) - now
+    where = "ahead" if skew > timedelta() else "behind"
+    told = f"the service's clock is {abs(skew.total_seconds()):.0f} s {where}"
+    if abs(skew) > _SKEW:
+        return warning("clock", told, "synchronise both clocks (NTP)")
+    return ok("clock", told)
+
+
+def _readiness(remote: Remote) -> Finding:
+    try:
+        remote.call("GET", "/readyz")
+    except RefusedError as error:
+        return failed("readiness", str(error), "see the service's log, its disk and its database")
+    return ok("readiness", "decisions can be made and stored")

@@ -1,0 +1,185 @@
+"""``tamiyo show``, ``follow``, ``export`` and ``field-reports``: what a service tells of runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from tamiyo_leyline import FieldReport
+from tamiyo_leyline.api import Page, RunView
+
+from tamiyo_cli.following import follow_events
+from tamiyo_cli.options import DEFAULT_URL, Actions, AsJson, Limit, RunId, Url
+from tamiyo_cli.remote import Remote, of_run, told_in_a_line
+from tamiyo_cli.terminal import plain
+
+app: Final = typer.Typer()
+
+_STANDARD_OUTPUT: Final = "-"
+
+
+@app.command()
+def show(run_id: RunId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """Show a run as it stands: status, policy, decisions so far, seeds, labels."""
+    with told_in_a_line("show"), Remote(url) as remote:
+        view = remote.read(RunView, "GET", of_run(run_id))
+    if as_json:
+        typer.echo(view.model_dump_json())
+        return
+    console = Console()
+    console.print(
+        plain(f"{view.run_id}: {view.status.value}{f' ({view.result.value})' if view.result else ''}")
+    )
+    console.print(_facts(view))
+    if view.seeds:
+        console.print(_seeds(view))
+
+
+@app.command()
+def follow(
+    run_id: Annotated[str | None, typer.Argument(help="Only this run  [default: all of them]")] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option("--type", help="Only this type of event (repeatable), such as decision."),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="Only runs with this label, KEY:VALUE (repeatable: all must match)."),
+    ] = None,
+    since_id: Annotated[
+        str | None,
+        typer.Option(
+            help="Begin after this event, 0: with the first there is  [default: what is yet to happen]"
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="End after so many events.")] = None,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what happens, as it happens, until Ctrl-C; a broken connection is taken up where it broke off."""
+    if run_id is not None and label:
+        raise typer.BadParameter("goes with all runs, not with one", param_hint="--label")
+    wanted: dict[str, Any] = {"type": kind, "label": label, "since_id": since_id}
+    parameters = {name: value for name, value in wanted.items() if value}
+    follow_events(url, run_id, parameters=parameters, limit=limit, as_json=as_json)
+
+
+@app.command()
+def export(
+    run_id: Annotated[str | None, typer.Argument(help="Only this run  [default: all of them]")] = None,
+    out: Annotated[str, typer.Option(help="Where the file goes; - is standard output.")] = _STANDARD_OUTPUT,
+    file_format: Annotated[str, typer.Option("--format", help="ndjson, csv or parquet.")] = "ndjson",
+    action: Actions = None,
+    since_epoch: Annotated[int | None, typer.Option(min=0, help="First epoch.")] = None,
+    until_epoch: Annotated[int | None, typer.Option(min=0, help="Last epoch.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Whole records; ndjson only, and slow.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Write the decisions of this moment to a file, the oldest first."""
+    wanted: dict[str, Any] = {
+        "format": file_format,
+        "action": action,
+        "since_epoch": since_epoch,
+        "until_epoch": until_epoch,
+        "explain": "true" if explain else None,
+    }
+    parameters = {name: value for name, value in wanted.items() if value is not None}
+    with told_in_a_line("export"), Remote(url) as remote:
+        path = "/export" if run_id is None else of_run(run_id, "/export")
+        size = _download(remote, path, parameters, out, force=force)
+    if as_json and out != _STANDARD_OUTPUT:
+        typer.echo(json.dumps({"file": out, "size_bytes": size}))
+
+
+@app.command("field-reports")
+def field_reports(run_id: RunId, limit: Limit = 50, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """Tell what became of a run's seeds, the latest end first."""
+    with told_in_a_line("field-reports"), Remote(url) as remote:
+        reports = list(remote.pages(Page[FieldReport], of_run(run_id, "/field-reports"), limit=limit))
+    if as_json:
+        for report in reports:
+            typer.echo(report.model_dump_json())
+        return
+    table = Table()
+    for column in ("seed", "blueprint", "epochs", "ended", "improvement", "why"):
+        table.add_column(column, overflow="fold")
+    for report in reports:
+        table.add_row(*map(plain, _row(report)))
+    Console().print(table)
+
+
+def _facts(view: RunView) -> Table:
+    last = "none yet" if view.last_epoch is None else str(view.last_epoch)
+    seen = "never" if view.last_report_at is None else view.last_report_at.isoformat(timespec="seconds")
+    facts = {
+        "last epoch": f"{last}{f' of attempt {view.attempt}' if view.attempt else ''}",
+        "last report": seen,
+        "created": view.created_at.isoformat(timespec="seconds"),
+        "policy": f"{view.policy.name} {view.policy.version}",
+        "topology": view.config.topology.name,
+        "decisions": ", ".join(f"{count} {name}" for name, count in sorted(view.counts.items()))
+        or "none yet",
+        "labels": ", ".join(f"{key}={value}" for key, value in sorted(view.labels.items())) or "none",
+    }
+    table = Table(show_header=False, box=None)
+    for name, value in facts.items():
+        table.add_row(plain(name), plain(value))
+    return table
+
+
+def _seeds(view: RunView) -> Table:
+    table = Table()
+    for column in ("seed", "slot", "blueprint", "stage"):
+        table.add_column(column, overflow="fold")
+    for seed in view.seeds:
+        table.add_row(*map(plain, (seed.seed_id, seed.slot_id, seed.blueprint_id, seed.stage.name)))
+    return table
+
+
+def _row(report: FieldReport) -> tuple[str, ...]:
+    improvement = report.total_improvement
+    return (
+        f"{report.seed_id}{' (superseded)' if report.superseded else ''}",
+        report.blueprint_id,
+        f"{report.germinated_epoch}–{report.completed_epoch}",
+        report.final_stage.name,
+        "not measured" if improvement is None else f"{improvement:+.2f}",
+        report.failure_reason or "",
+    )
+
+
+def _download(remote: Remote, path: str, parameters: dict[str, Any], out: str, *, force: bool) -> int:
+    """Write an export; what breaks off leaves no file behind. The size of it."""
+    with remote.stream(path, params=parameters) as response:
+        if out == _STANDARD_OUTPUT:
+            return _write(response.iter_bytes(), sys.stdout.buffer)
+        if Path(out).exists() and not force:
+            raise typer.BadParameter(f"{out} exists; --force replaces it", param_hint="--out")
+        draft = Path(f"{out}.part")
+        try:
+            with draft.open("wb") as file:
+                size = _write(response.iter_bytes(), file)
+            draft.replace(out)
+        except OSError as error:
+            raise typer.BadParameter(
+                f"{out} cannot be written: {error.strerror}", param_hint="--out"
+            ) from error
+        finally:
+            draft.unlink(missing_ok=True)
+        return size
+
+
+def _write(pieces: Any, file: BinaryIO) -> int:
+    size = 0
+    for piece in pieces:
+        file.write(piece)
+        size += len(piece)
+    file.flush()
+    return size

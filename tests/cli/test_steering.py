@@ -1,0 +1,77 @@
+"""`tamiyo hold`, `release`, `note` and `label` as a user types them."""
+
+from __future__ import annotations
+
+import json
+
+from tamiyo_cli.app import app
+from typer.testing import CliRunner
+
+
+def invoke(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+    return result.exit_code, result.stdout, result.stderr
+
+
+def status(url: str) -> str:
+    found: str = json.loads(invoke("show", "grown", "--url", url, "--json")[1])["status"]
+    return found
+
+
+def notes(url: str) -> list[tuple[str | None, str]]:
+    _, output, _ = invoke("note", "grown", "--url", url, "--json")
+    return [(note["by"], note["text"]) for note in map(json.loads, output.splitlines())]
+
+
+def test_a_run_is_held_and_released(told: str) -> None:
+    assert invoke("hold", "grown", "--reason", "look first", "--url", told) == (0, "grown: HELD\n", "")
+    assert status(told) == "HELD"
+    code, output, _ = invoke("release", "grown", "--reason", "looked", "--by", "ada", "--url", told, "--json")
+    assert code == 0
+    assert json.loads(output)["status"] == "ACTIVE"
+    assert notes(told)[0] == ("ada", "released: looked")
+
+
+def test_a_hold_needs_a_reason(told: str) -> None:
+    code, _, error = invoke("hold", "grown", "--url", told)
+    assert code == 2
+    assert "--reason" in error
+    code, _, error = invoke("hold", "grown", "--reason", "", "--url", told)
+    assert code == 1
+    assert "reason" in error
+    assert status(told) == "ACTIVE"
+
+
+def test_notes_are_added_and_listed_the_latest_first(told: str) -> None:
+    code, output, _ = invoke("note", "grown", "first", "--url", told)
+    assert code == 0
+    assert "(epoch 5) first" in output
+    assert invoke("note", "grown", "second", "--by", "ada", "--url", told)[0] == 0
+    assert notes(told)[:2] == [("ada", "second"), (None, "first")]
+    code, output, _ = invoke("note", "grown", "--limit", "1", "--url", told)
+    assert code == 0
+    assert output.endswith("ada: second\n")
+    assert len(output.splitlines()) == 1
+
+
+def test_labels_change_and_the_others_stay(told: str) -> None:
+    code, output, _ = invoke("label", "grown", "owner=ada", "x=a=b", "--url", told)
+    assert (code, output) == (0, "owner=ada\nteam=vision\nx=a=b\n")
+    code, output, _ = invoke("label", "grown", "owner=bob", "--remove", "x", "--url", told, "--json")
+    assert code == 0
+    assert json.loads(output)["labels"] == {"owner": "bob", "team": "vision"}
+    assert invoke("label", "grown", "--url", told) == (0, "owner=bob\nteam=vision\n", "")
+
+
+def test_what_is_no_label_is_a_mistyped_command(told: str) -> None:
+    code, _, error = invoke("label", "grown", "owner", "--url", told)
+    assert code == 2
+    assert "KEY=VALUE" in error
+
+
+def test_unknown_runs_are_one_line_and_status_1(told: str) -> None:
+    for arguments in (("hold", "nobody", "--reason", "x"), ("release", "nobody"), ("note", "nobody", "x")):
+        code, output, error = invoke(*arguments, "--url", told)
+        assert (code, output) == (1, "")
+        assert "nobody" in error
+        assert len(error.splitlines()) == 1
