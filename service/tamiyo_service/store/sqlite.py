@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import sqlite3
+import time
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -22,15 +23,17 @@ from tamiyo_service.store.schema import journal
 
 ALONE_ROWS: Final = 32
 """Rows in one INSERT: few statements for the driver to remember, far below SQLite's limit of parameters."""
+_PAGE_SIZE: Final = "PRAGMA page_size=8192"
+"""A row of about 2 KiB fills a page of 8 KiB better than one of 4. Only a new file takes it."""
+_WAL: Final = "PRAGMA journal_mode=WAL"
 _PRAGMAS: Final = (
-    # A row of about 2 KiB fills a page of 8 KiB better than one of 4. Only a new file takes it.
-    "PRAGMA page_size=8192",
-    "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
     # The store checkpoints on a thread of its own, off the way of the writes.
     "PRAGMA wal_autocheckpoint=0",
 )
+_SWITCH_SECONDS: Final = 0.005
+"""Between two tries to switch a new file to a write-ahead log."""
 _RIGHTS: Final = "make sure that the service may read and write the file and its folder"
 _FAULTS: Final = {
     "SQLITE_NOTADB": ("that is no SQLite database", "name another file, or put a copy of yours in its place"),
@@ -183,7 +186,7 @@ class SqliteDatabase:
             pool = {"poolclass": QueuePool, "pool_size": connections, "max_overflow": 0}
         arguments = {"timeout": self._patience, "check_same_thread": False}
         engine = create_engine(self.url, connect_args=arguments, hide_parameters=True, **pool)
-        event.listen(engine, "connect", _prepare)
+        event.listen(engine, "connect", partial(_prepare, patience=self._patience))
         return engine
 
 
@@ -215,8 +218,27 @@ def _insert_statement(table: Table, count: int) -> str:
     return str(insert(table).values([row] * count).compile(dialect=sqlite.dialect()))
 
 
-def _prepare(connection: sqlite3.Connection, _record: object) -> None:
+def _prepare(connection: sqlite3.Connection, _record: object, *, patience: float) -> None:
     # Without this the driver begins transactions by itself, and too late for IMMEDIATE.
     connection.isolation_level = None
+    connection.execute(_PAGE_SIZE)
+    _enter_wal(connection, patience)
     for pragma in _PRAGMAS:
         connection.execute(pragma)
+
+
+def _enter_wal(connection: sqlite3.Connection, patience: float) -> None:
+    """Switch the file to a write-ahead log, or find that it has one.
+
+    Where several connections switch a new file at the same time SQLite refuses all but one of them without
+    waiting: each would wait for the others for ever.
+    """
+    until = time.monotonic() + patience
+    while True:
+        try:
+            connection.execute(_WAL)
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() >= until:
+                raise
+        time.sleep(_SWITCH_SECONDS)
