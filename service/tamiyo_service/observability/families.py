@@ -27,11 +27,13 @@ class Family(NamedTuple):
         name: in full; that of a counter ends in ``_total``.
         about: what it tells, in one sentence.
         labels: names, in the order of every sample's values.
+        is_histogram: whether its series are a histogram's three.
     """
 
     name: str
     about: str
     labels: Labels = ()
+    is_histogram: bool = False
 
     def counter(self, numbers: Numbers) -> Metric:
         """What has been counted since the process started."""
@@ -83,19 +85,24 @@ REFUSALS: Final = Family(
     "tamiyo_refusals_total", "Requests, and reports of a batch, that got a problem document.", ("code",)
 )
 REPORT_SECONDS: Final = Family(
-    "tamiyo_report_seconds", "From a report's arrival to its reply, which is durable then."
+    "tamiyo_report_seconds", "From a report's arrival to its reply, which is durable then.", is_histogram=True
 )
 PHASE_SECONDS: Final = Family(
     "tamiyo_decision_phase_seconds",
     "Parts of that time: turn (waiting for the run's turn, reading it), deciding, network, storing.",
     ("phase",),
+    is_histogram=True,
 )
 WRITE_QUEUE: Final = Family(
     "tamiyo_write_queue_rows", "Rows that wait for the disk or are on their way to it."
 )
 WRITE_AGE: Final = Family("tamiyo_write_age_seconds", "How long the write under way has taken so far.")
-WRITE_GROUP: Final = Family("tamiyo_write_group_size", "Requests whose writes shared a transaction.")
-WRITE_SECONDS: Final = Family("tamiyo_write_seconds", "Duration of the transactions that write.")
+WRITE_GROUP: Final = Family(
+    "tamiyo_write_group_size", "Requests whose writes shared a transaction.", is_histogram=True
+)
+WRITE_SECONDS: Final = Family(
+    "tamiyo_write_seconds", "Duration of the transactions that write.", is_histogram=True
+)
 SWIFT_WRITES: Final = Family("tamiyo_swift_writes_total", "Transactions written without the writer's thread.")
 STORE_ERRORS: Final = Family(
     "tamiyo_store_errors_total",
@@ -111,8 +118,12 @@ FALLBACKS: Final = Family(
     "Reports for which a learned policy got no advice, so that the heuristic decided.",
     ("policy", "version", "cause"),
 )
-PASS_SECONDS: Final = Family("tamiyo_forward_pass_seconds", "Duration of the networks' forward passes.")
-PASS_ROWS: Final = Family("tamiyo_forward_pass_rows", "Questions answered by one forward pass.")
+PASS_SECONDS: Final = Family(
+    "tamiyo_forward_pass_seconds", "Duration of the networks' forward passes.", is_histogram=True
+)
+PASS_ROWS: Final = Family(
+    "tamiyo_forward_pass_rows", "Questions answered by one forward pass.", is_histogram=True
+)
 NETWORK_QUEUE: Final = Family("tamiyo_network_queue_questions", "Questions that wait for a network.")
 ENTROPY: Final = Family(
     "tamiyo_policy_entropy_nats",
