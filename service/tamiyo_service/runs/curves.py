@@ -42,7 +42,8 @@ class Gathered:
         # Everything in it is a number of the right kind.
         return Line.model_construct(
             epochs=tuple(self.epochs[index] for index in chosen),
-            values=tuple(round(self.values[index], 6) for index in chosen),
+            # Seven significant digits are more than any screen shows.
+            values=tuple(float(f"{self.values[index]:.7g}") for index in chosen),
         )
 
 
