@@ -41,6 +41,7 @@ from tamiyo_service.learned.registry import Registry
 from tamiyo_service.learned.shadows import Shadows
 from tamiyo_service.live.hub import Hub
 from tamiyo_service.observability.collector import Observed
+from tamiyo_service.observability.decision_log import log_decisions
 from tamiyo_service.observability.silence import Silence
 from tamiyo_service.observability.tallies import ReportTally
 from tamiyo_service.retention.archive import open_archive
@@ -139,6 +140,8 @@ def _wire(settings: Settings, store: Store | None, clock: Clock) -> Services:
         store = SqlStore(
             settings.database_url, write_limit=settings.write_queue, swift_writes=settings.swift_writes
         )
+    if settings.log_decisions:
+        store.tally.listener = log_decisions
     registry = Registry(settings.models, settings.device)
     engines = Engines(registry)
     activations = Activations(store.models, registry, clock)

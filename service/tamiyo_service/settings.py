@@ -144,6 +144,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log entry written to standard error."
     )
+    log_decisions: bool = Field(
+        False, description="Whether every decision is an entry of the log, at level info."
+    )
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

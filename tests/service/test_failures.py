@@ -243,5 +243,5 @@ async def test_a_defect_is_answered_with_an_id_that_the_log_knows(path: str) -> 
         assert document["code"] == "internal_error"
         assert "a defect" not in json.dumps(document)
         (entry,) = [entry for entry in entries if entry["event"] == "internal_error"]
-        assert entry["error_id"] == document["error_id"]
+        assert (entry["error_id"], entry["run"]) == (document["error_id"], "run")
         assert isinstance(entry["exc_info"], ZeroDivisionError)

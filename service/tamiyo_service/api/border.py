@@ -162,7 +162,9 @@ def _problem_for(error: Exception, scope: Scope) -> Problem | None:
         error = _too_large(_limit(scope))
     if isinstance(error, TamiyoError):
         return problem_of(error, ProblemCode.INVALID_REQUEST)
-    return None if TOLD in scope else internal_problem(error)
+    if TOLD in scope:
+        return None
+    return internal_problem(error, scope.get("path_params", {}).get("run_id"))
 
 
 def _stopping() -> ShuttingDownError:

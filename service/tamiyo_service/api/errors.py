@@ -105,10 +105,11 @@ def problem_of_faults(code: ProblemCode, faults: tuple[FieldError, ...]) -> Prob
     return problem(code, shown + (f" (and {hidden} more)" if hidden > 0 else ""), *faults)
 
 
-def internal_problem(error: Exception) -> Problem:
-    """The problem document of a defect; the log knows the error under the same id."""
+def internal_problem(error: Exception, run_id: str | None = None) -> Problem:
+    """The problem document of a defect; the log knows the error under the same id, and the run's."""
     error_id = secrets.token_hex(8)
-    _LOG.error("internal_error", error_id=error_id, exc_info=error)
+    about = {} if run_id is None else {"run": run_id}
+    _LOG.error("internal_error", error_id=error_id, **about, exc_info=error)
     detail = f"the service failed; its log has the reason under error_id {error_id}"
     return problem(ProblemCode.INTERNAL_ERROR, detail, error_id=error_id)
 

@@ -62,7 +62,7 @@ async def _http(request: Request, error: Exception) -> Response:
 async def _defect(request: Request, error: Exception) -> Response:
     """Answered by the framework's outermost layer, which raises the error again afterwards."""
     request.scope[TOLD] = True
-    return problem_response(internal_problem(error))
+    return problem_response(internal_problem(error, request.path_params.get("run_id")))
 
 
 def _allowed(request: Request) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -113,6 +113,7 @@ class StoreTally:
         groups: tasks that were written together.
         writing: seconds that writing a group took.
         swift: groups that were written in the event loop.
+        listener: told of entries when they are durable, wherever that is found out; None: nobody.
         failures: groups the database did not take, and questions it did not answer, by "write" or "read".
     """
 
@@ -123,10 +124,13 @@ class StoreTally:
         self.writing: Final = Histogram()
         self.swift = 0
         self.failures: Final[Counter[str]] = Counter()
+        self.listener: Callable[[Sequence[Entry]], None] | None = None
 
-    def stored(self, entries: Iterable[Entry]) -> None:
+    def stored(self, entries: Sequence[Entry]) -> None:
         """Count entries that are durable."""
         self.inputs.update(map(_NATURE, entries))
+        if self.listener is not None:
+            self.listener(entries)
 
 
 class NetworkTally:
