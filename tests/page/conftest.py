@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect, sync_playwright
 from tamiyo_service import Settings
 from tamiyo_service.store import SqlStore
 from tamiyo_service.testing import running_service
@@ -81,6 +81,8 @@ class Site:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """A browser without windows."""
+    # A machine that does much else at the same time is slow, not wrong.
+    expect.set_options(timeout=20_000)
     with sync_playwright() as playwright:
         # Nobody but our own page is opened in it, and root may have no sandbox.
         launched = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])

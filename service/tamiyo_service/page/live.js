@@ -3,6 +3,7 @@
 const STREAM_ENDS = ["dropped", "closing", "gone"];
 const FIRST_PAUSE = 2000;
 const LONGEST_PAUSE = 30000;
+const LONGEST_REST = 10000;
 
 /**
  * Follows a stream until the returned function is called.
@@ -104,7 +105,7 @@ export function throttled(work, rest) {
       await work();
     } finally {
       // What takes the service long is asked for seldom.
-      const pause = Math.max(rest, 10 * (performance.now() - began));
+      const pause = Math.max(rest, Math.min(LONGEST_REST, 3 * (performance.now() - began)));
       window.setTimeout(() => {
         running = false;
         go();
