@@ -95,6 +95,16 @@ _STEPS: Final = 1e6
 """Optimizer steps of such a training."""
 _POINTS: Final = 100.0
 """Accuracies and their differences: all there is, from never measured to perfect."""
+_TENS_OF_POINTS: Final = (
+    "smoothed_accuracy_delta",
+    "below_best",
+    "stage_improvement",
+    "total_improvement",
+    "attributed_improvement",
+    "counterfactual",
+    "expected_drift",
+    "below_stage_best",
+)
 _SCALES: Final = MappingProxyType(
     {
         "epoch": _EPOCHS,
@@ -113,9 +123,11 @@ _SCALES: Final = MappingProxyType(
         "seed_epochs_in_stage": _EPOCHS,
         "seed_improvement": _POINTS,
         "available_slots": float(MAX_SEEDS),
+        "loss_gap": MISSING_LOSS,
+        **dict.fromkeys(_TENS_OF_POINTS, _POINTS / 10.0),
     }
 )
-"""Natural scale of what comes as it was measured; of the rest (flags, shares, what is brought to about ±1) 1."""
+"""Natural scale of losses, points and counts; of the rest (flags, shares, what is brought to about ±1) 1."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,11 +37,11 @@ class CloningConfig:
         test_share: of the runs, which nothing learns from: what is reported is measured on them.
     """
 
-    passes: int = 120
-    patience: int = 15
-    batch_size: int = 256
+    passes: int = 60
+    patience: int = 8
+    batch_size: int = 512
     learning_rate: float = 1e-3
-    weight_decay: float = 2.0
+    weight_decay: float = 1.0
     balance: float = 0.3
     value_weight: float = 0.1
     validation_share: float = 0.2

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tamiyo_garden import GardenConfig, HostConfig
+from tamiyo_leyline import TOPOLOGIES
 
 from tamiyo_models.trainers import DESCRIPTIONS, OMITTABLE, Acting, Reporting
 
-BLUEPRINTS: Final = ("norm", "attention", "depthwise", "conv_enhance")
+BLUEPRINTS: Final = TOPOLOGIES["cnn"].names
 _OF_SEEDS: Final = ("telemetry", "counterfactual", "metrics")
 
 
@@ -23,6 +24,7 @@ class Variety:
         told_otherwise: ways in which each training is told besides as it is.
         long: share of the trainings with 100 to 300 epochs; others have 25 to 60.
         patient: share of the trainings steered so that they stand still for long.
+        own_rotation: share of the trainings that try only some blueprints, or in another order.
         other_acting: share of the trainings whose trainer is late, silent, deaf, or does not obey always.
         bare: share of the ways that tell nothing but an epoch's objective and the free slots.
         omitted: chance of each optional part to be left out of the others.
@@ -36,6 +38,7 @@ class Variety:
     told_otherwise: int = 3
     long: float = 0.12
     patient: float = 0.15
+    own_rotation: float = 0.5
     other_acting: float = 0.4
     bare: float = 0.12
     omitted: float = 0.25
@@ -76,7 +79,7 @@ def situations(count: int, seed: int, variety: Variety) -> Iterator[Situation]:
         ]
         dice.shuffle(told)
         acting = _acting(dice) if dice.random() < variety.other_acting else Acting()
-        run = _run(dice, patient=dice.random() < variety.patient)
+        run = _run(dice, variety)
         yield Situation(garden, run, tuple(told), acting, seed=dice.randrange(2**31))
 
 
@@ -100,9 +103,10 @@ def _garden(dice: random.Random, dataset: str, *, long: bool) -> GardenConfig:
     )
 
 
-def _run(dice: random.Random, *, patient: bool) -> dict[str, Any]:
+def _run(dice: random.Random, variety: Variety) -> dict[str, Any]:
     """The run's configuration: a rotation, and settings that lead into all kinds of situations."""
-    rotation = dice.sample(BLUEPRINTS, dice.randint(2, 4))
+    patient, own_rotation = dice.random() < variety.patient, dice.random() < variety.own_rotation
+    rotation = dice.sample(BLUEPRINTS, dice.randint(2, 4)) if own_rotation else BLUEPRINTS
     return {
         "tracker": {"plateau_threshold": dice.choice((0.5, 0.5, 1.0, 2.0, 4.0, 8.0))},
         "heuristic": {

@@ -246,7 +246,11 @@ def test_what_is_measured_in_units_has_the_scale_of_its_unit() -> None:
     }
     assert {scales[name] for name in scales if "loss" in name} == {MISSING_LOSS}
     assert {scales[name] for name in scales if "acc" in name} == {100.0}
-    assert set(GARDEN.scales[len(FEATURE_NAMES) :]) == {1.0}
+    # The same units, in tens of points, and within bounds: none of these is ever far.
+    added = dict(list(named(GARDEN, GARDEN.scales).items())[len(FEATURE_NAMES) :])
+    assert set(added.values()) == {1.0, 10.0}
+    assert added["loss_gap"] == added["below_best"] == added["stage_improvement"] == 10.0
+    assert added["cull_pending"] == added["stage_improvement_measured"] == added["accuracy_gap"] == 1.0
 
 
 @given(
