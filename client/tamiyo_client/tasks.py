@@ -14,6 +14,7 @@ import httpx
 
 from tamiyo_client.errors import ClientClosedError
 from tamiyo_client.settings import Endpoint
+from tamiyo_client.tracing import traced
 from tamiyo_client.transport import (
     MAX_STUCK,
     client_options,
@@ -55,7 +56,7 @@ class TaskTransport:
             raise too_late(send.timeout_s)
         if len(self._stuck) >= MAX_STUCK:
             raise too_many_stuck()
-        task = asyncio.create_task(self._perform(client, send))
+        task = asyncio.create_task(self._perform(client, traced(send)))
         try:
             done, _ = await asyncio.wait({task}, timeout=send.timeout_s)
         finally:

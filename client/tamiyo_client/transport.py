@@ -56,6 +56,8 @@ def outgoing(
     headers = endpoint.headers
     if request.body is not None:
         headers = {**headers, "content-type": "application/json"}
+    if request.headers is not None:
+        headers = {**headers, **request.headers}
     extensions: dict[str, Any] = {"timeout": httpx.Timeout(timeout_s).as_dict()}
     if trace is not None:
         extensions["trace"] = trace

@@ -28,6 +28,8 @@ class Request(NamedTuple):
     method: str
     path: str
     body: bytes | None = None
+    headers: Mapping[str, str] | None = None
+    """Besides those of every request."""
 
 
 class Response(NamedTuple):

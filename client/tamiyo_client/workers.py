@@ -22,6 +22,7 @@ import httpx
 
 from tamiyo_client.errors import ClientClosedError, TamiyoError
 from tamiyo_client.settings import Endpoint
+from tamiyo_client.tracing import traced
 from tamiyo_client.transport import (
     MAX_STUCK,
     client_options,
@@ -155,7 +156,7 @@ class WorkerTransport:
         if send.timeout_s <= 0.0:
             raise too_late(send.timeout_s)
         worker = self._worker()
-        job = _Job(send)
+        job = _Job(traced(send))
         worker.take(job)
         try:
             job.wait()

@@ -17,6 +17,7 @@ def serve_until_stopped(
     Raises:
         typer.Exit: with status 2, after saying what is wrong, if the settings cannot be used.
     """
+    from tamiyo_service.observability.tracing import TracingError
     from tamiyo_service.retention.archive import ArchiveError
     from tamiyo_service.serve import ExposedError, serve
     from tamiyo_service.settings import Settings
@@ -29,6 +30,6 @@ def serve_until_stopped(
         for fault in field_errors(error):
             typer.echo(f"tamiyo serve: {fault.field}: {fault.message}", err=True)
         raise typer.Exit(2) from error
-    except (ExposedError, ArchiveError, DatabaseUrlError, DatabaseUnusableError) as error:
+    except (ExposedError, ArchiveError, DatabaseUrlError, DatabaseUnusableError, TracingError) as error:
         typer.echo(f"tamiyo serve: {error}", err=True)
         raise typer.Exit(2) from error

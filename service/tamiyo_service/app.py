@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import Depends, FastAPI
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from tamiyo_core.learned import LEARNED
 from tamiyo_leyline import __version__
 
@@ -43,7 +45,9 @@ from tamiyo_service.live.hub import Hub
 from tamiyo_service.observability.collector import Observed
 from tamiyo_service.observability.decision_log import log_decisions
 from tamiyo_service.observability.silence import Silence
+from tamiyo_service.observability.spans import TracedRequests, Tracer, seat_of
 from tamiyo_service.observability.tallies import ReportTally
+from tamiyo_service.observability.tracing import Tracing, tracing_of
 from tamiyo_service.retention.archive import open_archive
 from tamiyo_service.retention.erasing import Eraser
 from tamiyo_service.retention.rules import Rules
@@ -60,13 +64,18 @@ from tamiyo_service.runs.intake import Intake
 from tamiyo_service.runs.lifecycle import Lifecycle
 from tamiyo_service.runs.newcomers import Newcomers
 from tamiyo_service.runs.remarks import Remarks
+from tamiyo_service.runs.reports import Reports
 from tamiyo_service.runs.session import Sessions
 from tamiyo_service.settings import Settings, shadow_choices
 from tamiyo_service.store import SqlStore, Store
 
 
 def create_app(
-    settings: Settings | None = None, *, store: Store | None = None, clock: Clock = utc_now
+    settings: Settings | None = None,
+    *,
+    store: Store | None = None,
+    clock: Clock = utc_now,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """The service as an ASGI application.
 
@@ -77,13 +86,17 @@ def create_app(
         settings: None: read from the environment.
         store: None: an SQL store at `settings.database_url`.
         clock: tells when things happen.
+        tracing: where spans go; None: as settings and environment say.
 
     Raises:
         DatabaseUrlError: if the database URL cannot be used.
         ArchiveError: if the archive cannot be used.
+        TracingError: if traces are asked for by name and cannot be had.
     """
     settings = Settings() if settings is None else settings
-    services = _wire(settings, store, clock)
+    tracing = tracing_of(settings.traces, os.environ) if tracing is None else tracing
+    tracer = None if tracing is None else tracing.tracer
+    services = _wire(settings, store, clock, tracer)
     endpoint = EpochEndpoint(services.intake, services.history, services.tally.answering)
     app = _App(
         title="Tamiyo",
@@ -96,9 +109,11 @@ def create_app(
         strict_content_type=False,
     )
     app.state.services = services
-    app.border = Border(
+    border = Border(
         app.behind_border, services.gate, endpoint, settings.body_seconds, services.tally.refusals
     )
+    app.border = border if tracer is None else TracedRequests(border, tracer)
+    app.state.tracing = tracing
     install(app)
     app.router.routes.insert(0, endpoint.route())
     for module in (
@@ -124,7 +139,7 @@ def create_app(
 class _App(FastAPI):
     """FastAPI behind the border."""
 
-    border: Border
+    border: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -135,7 +150,7 @@ class _App(FastAPI):
         await super().__call__(scope, receive, send)
 
 
-def _wire(settings: Settings, store: Store | None, clock: Clock) -> Services:
+def _wire(settings: Settings, store: Store | None, clock: Clock, tracer: Tracer | None) -> Services:
     if store is None:
         store = SqlStore(
             settings.database_url, write_limit=settings.write_queue, swift_writes=settings.swift_writes
@@ -153,6 +168,8 @@ def _wire(settings: Settings, store: Store | None, clock: Clock) -> Services:
     desk = Desk(store, sessions, eraser)
     tally = ReportTally()
     advisor = Batcher(registry, deadline=settings.model_deadline, limit=settings.model_queue)
+    seat = seat_of(tracer)(store, advisor, clock, desk.end, sessions.release, tally)
+    reports = Reports(store.report, advisor, clock, tally)
     newcomers = Newcomers(store, engines, beginnings.default, clock)
     gate = Gate()
     shadows = Shadows(store.shadows, comparing, clock, holder=secrets.token_hex(8), always=bool(choices))
@@ -161,9 +178,7 @@ def _wire(settings: Settings, store: Store | None, clock: Clock) -> Services:
     history = History(store, engines)
     return Services(
         store=store,
-        intake=Intake(
-            store, sessions, desk, newcomers, advisor, clock, tally, auto_create=settings.auto_create
-        ),
+        intake=Intake(sessions, desk, newcomers, seat, reports, auto_create=settings.auto_create),
         batches=Batches(
             store, sessions, desk, newcomers if settings.auto_create else None, advisor, clock, tally
         ),
@@ -210,3 +225,5 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await services.batcher.close()
         await services.eraser.close()
         await services.store.close()
+        if app.state.tracing is not None:
+            await asyncio.to_thread(app.state.tracing.close)

@@ -147,6 +147,10 @@ class Settings(BaseSettings):
     log_decisions: bool = Field(
         False, description="Whether every decision is an entry of the log, at level info."
     )
+    traces: bool | None = Field(
+        None,
+        description="Whether OpenTelemetry traces are sent; unset: if OTEL_ variables name a place for them.",
+    )
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

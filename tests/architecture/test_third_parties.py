@@ -11,13 +11,14 @@ from tests.architecture.tree import PACKAGES, Source, imported_by, sources
 
 ALLOWED = {
     "tamiyo_leyline": {"pydantic", "pydantic_core"},
-    "tamiyo_client": {"httpx", "pydantic", "pydantic_core"},
+    "tamiyo_client": {"httpx", "opentelemetry", "pydantic", "pydantic_core"},
     "tamiyo_core": set[str](),
     "tamiyo_garden": {"mnist1d", "numpy", "sklearn", "torch"},
     "tamiyo_models": {"numpy", "onnx", "onnxruntime", "pydantic", "safetensors", "torch"},
     "tamiyo_service": {
         "alembic",
         "fastapi",
+        "opentelemetry",
         "orjson",
         "prometheus_client",
         "pyarrow",

@@ -7,42 +7,34 @@ from functools import partial
 
 from tamiyo_leyline import EpochReport, RunConfig
 
-from tamiyo_service.clock import Clock
 from tamiyo_service.errors import VersionConflictError
-from tamiyo_service.observability.tallies import ReportTally
-from tamiyo_service.runs.advising import Advisor
 from tamiyo_service.runs.deciding import Reply
 from tamiyo_service.runs.desk import Desk
 from tamiyo_service.runs.newcomers import Newcomers
 from tamiyo_service.runs.reports import Reports
 from tamiyo_service.runs.seat import Seat
 from tamiyo_service.runs.session import Sessions
-from tamiyo_service.store.protocol import Store
 
 
 class Intake:
     """Answers reports durably.
 
     Args:
-        store: makes decisions durable.
         sessions: the runs in memory.
         desk: where changes are handed in.
         newcomers: creates runs.
-        advisor: asks networks.
-        clock: tells when a decision is made.
-        tally: counts reports.
+        seat: decides plain reports.
+        reports: works out the answers to the others.
         auto_create: whether a report of an unknown run creates it, unless the request says otherwise.
     """
 
     def __init__(
         self,
-        store: Store,
         sessions: Sessions,
         desk: Desk,
         newcomers: Newcomers,
-        advisor: Advisor,
-        clock: Clock,
-        tally: ReportTally,
+        seat: Seat,
+        reports: Reports,
         *,
         auto_create: bool,
     ) -> None:
@@ -50,8 +42,8 @@ class Intake:
         self._desk = desk
         self._newcomers = newcomers
         self._auto_create = auto_create
-        self._reports = Reports(store.report, advisor, clock, tally)
-        self._seat = Seat(store, advisor, clock, desk.end, sessions.release, tally)
+        self._reports = reports
+        self._seat = seat
 
     async def warm_up(self) -> None:
         """Go through a decision once and forget it: schemas are built when they are first used."""

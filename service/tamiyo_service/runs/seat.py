@@ -55,7 +55,7 @@ class Ticket:
         """Once it is done; None then: the report takes the long way."""
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """A report half decided."""
 
     ticket: Ticket
@@ -127,14 +127,14 @@ class Seat:
         unasking = [place for place in places if not place.observation.questions]
         self._conclude(unasking, [None] * len(unasking), spent)
 
-    def _observe(self, tickets: Sequence[Ticket]) -> list[_Place]:
+    def _observe(self, tickets: Sequence[Ticket]) -> list[Place]:
         plain = [(ticket, case) for ticket in tickets if (case := self._plain(ticket)) is not None]
         try:
             observations = observe([case for _, case in plain])
         except Exception:  # noqa: BLE001 - on the long way each of them meets its own defect, and only that
             self._set_aside(ticket for ticket, _ in plain)
             return []
-        return [_Place(*one, observation) for one, observation in zip(plain, observations, strict=True)]
+        return [Place(*one, observation) for one, observation in zip(plain, observations, strict=True)]
 
     def _plain(self, ticket: Ticket) -> Case | None:
         case = None
@@ -149,15 +149,15 @@ class Seat:
             self._set_aside([ticket])
         return case
 
-    def _conclude_when_advised(self, places: Sequence[_Place], spent: float) -> None:
+    def _conclude_when_advised(self, places: Sequence[Place], spent: float) -> None:
         task = asyncio.create_task(self._conclude_later(places, spent), name="tamiyo-advised")
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
 
-    async def _conclude_later(self, places: Sequence[_Place], spent: float) -> None:
+    async def _conclude_later(self, places: Sequence[Place], spent: float) -> None:
         self._conclude(places, await advice(self._advisor, _asked(places)), spent)
 
-    def _conclude(self, places: Sequence[_Place], advices: Sequence[Advice | None], spent: float) -> None:
+    def _conclude(self, places: Sequence[Place], advices: Sequence[Advice | None], spent: float) -> None:
         began = time.perf_counter()
         cases = [place.case for place in places]
         try:
@@ -188,5 +188,5 @@ class Seat:
                 ticket.done.set_result(None)
 
 
-def _asked(places: Sequence[_Place]) -> Asked:
+def _asked(places: Sequence[Place]) -> Asked:
     return [(place.case.policy, place.observation.questions) for place in places]
