@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import orjson
 from tamiyo_leyline import Objective, RunStatus
 from tamiyo_leyline.api import RunView
 
-from tamiyo_service.clock import from_micros
+from tamiyo_service.clock import from_micros, to_micros
 from tamiyo_service.runs.curves import Gathered
 from tamiyo_service.runs.history import History
 from tamiyo_service.runs.series_shapes import FleetRun, LastDecision, Line
@@ -56,8 +56,13 @@ class Fleet:
         rows: list[RunRow] = []
         lasts: dict[int, Entry] = {}
         resume = wanted.stored.after
+        known = wanted.stored
+        if wanted.silent_at is not None and known.silent_since is None:
+            # Nobody counts as silent sooner: the store leaves the others out by itself.
+            sooner = wanted.silent_at - timedelta(seconds=_SILENT_AT_LEAST_SECONDS)
+            known = replace(known, silent_since=to_micros(sooner))
         for _ in range(_LOOKS):
-            stored = replace(wanted.stored, after=resume)
+            stored = replace(known, after=resume)
             found = await self._store.runs(stored, limit - len(rows))
             resume = found.resume
             named = [run for run in found.rows if wanted.search.lower() in run.run_id.lower()]
