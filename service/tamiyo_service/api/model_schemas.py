@@ -32,9 +32,7 @@ class ActivationView(Answer):
     sha256: str = Field(description="SHA-256 of its artifact.")
     at: Timestamp = Field(description="When it was activated, UTC.")
     reason: str = Field(description="Why.")
-    previous: str | None = Field(
-        description="What somebody had activated before; null: nothing."
-    )
+    previous: str | None = Field(description="What somebody had activated before; null: nothing.")
 
 
 class ModelView(Answer):
@@ -48,17 +46,13 @@ class ModelView(Answer):
         "it would be loaded when it is needed. refused: it cannot be used."
     )
     reason: str | None = Field(description="Why it is refused, and what to do; null: it is not.")
-    loaded_on: str | None = Field(
-        description="Device it runs on in this process; null: it is not loaded."
-    )
+    loaded_on: str | None = Field(description="Device it runs on in this process; null: it is not loaded.")
     shipped: bool = Field(description="Whether it came with Tamiyo.")
     topology: str | None = Field(description="The topology it was made for; null: unknown.")
     blueprints: tuple[str, ...] = Field(description="Of that topology, in the order of its actions.")
     observation: str | None = Field(description="The features it reads; null: unknown.")
     sha256: str | None = Field(description="SHA-256 of its manifest, which names its files; null: unknown.")
-    about: dict[str, Any] = Field(
-        description="Description, formats, training, metrics of its manifest."
-    )
+    about: dict[str, Any] = Field(description="Description, formats, training, metrics of its manifest.")
     activation: ActivationView | None = Field(description="If it was activated by somebody: the last time.")
 
 
