@@ -129,6 +129,10 @@ class UnsupportedMediaTypeError(InvalidError):
     """The body is not JSON: send application/json."""
 
 
+class ForeignOriginError(InvalidError):
+    """A browser sent the request for a page of another origin: only the own page may change anything."""
+
+
 class UnavailableError(TamiyoError):
     """The service cannot take the request now: send it again later, unchanged."""
 

@@ -171,3 +171,29 @@ async def test_one_bad_blueprint_is_one_fault(service: Service) -> None:
     topology = {"name": "mine", "blueprints": [{"name": "small", "parameters": -1}]}
     document = problem(await service.http.put("/runs/a", json={"topology": topology}), 422, "invalid_config")
     assert [error.field for error in document.errors] == ["topology.blueprints.0.parameters"]
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "anything new"])
+async def test_a_page_of_another_origin_changes_nothing(service: Service, site: str) -> None:
+    await service.report("a", 1)
+    before = await service.get("/runs")
+    foreign = {"sec-fetch-site": site}
+    for method, path, body in [
+        ("POST", "/runs/a/epoch", report(2)),
+        ("POST", "/runs/a/complete", RESULT),
+        ("POST", "/epochs", {"reports": []}),
+        ("PUT", "/runs/a/hold", {"reason": "r"}),
+        ("DELETE", "/runs/a", None),
+    ]:
+        response = await service.http.request(method, path, json=body, headers=foreign)
+        assert site in problem(response, 403, "forbidden", "sec-fetch-site").detail
+    assert await service.get("/runs") == before
+    assert (await service.http.get("/runs", headers=foreign)).status_code == 200
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+async def test_the_own_page_may_change_runs(service: Service, site: str) -> None:
+    await service.report("a", 1)
+    own = {"sec-fetch-site": site}
+    held = await service.http.put("/runs/a/hold", json={"reason": "r"}, headers=own)
+    assert held.status_code == 200

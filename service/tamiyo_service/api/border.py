@@ -18,6 +18,7 @@ from tamiyo_service.api.arrival import Arrival, Arrivals
 from tamiyo_service.api.errors import REFUSED, internal_problem, problem_of, problem_response
 from tamiyo_service.api.schemas import require_run_id
 from tamiyo_service.errors import (
+    ForeignOriginError,
     LeylineMismatchError,
     PayloadTooLargeError,
     ShuttingDownError,
@@ -35,6 +36,9 @@ _HEADER_NAME: Final = LEYLINE_HEADER.lower().encode()
 _HEADER: Final = (_HEADER_NAME, LEYLINE_VERSION.encode())
 _CLOSE: Final = (b"connection", b"close")
 _MAJOR: Final = LEYLINE_VERSION.split(".")[0].encode()
+_OWN_SITES: Final = frozenset({b"same-origin", b"none"})
+"""What a browser calls the origin of a request that our own page, or somebody by hand, has sent."""
+_LOOKING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -110,7 +114,7 @@ class Border:
         """
         if self._gate.stopping and scope["path"] not in _ALWAYS_OPEN:
             raise _stopping()
-        length = content_type = encoding = None
+        length = content_type = encoding = site = None
         for name, value in scope["headers"]:
             if name == b"content-length":
                 length = value
@@ -118,8 +122,12 @@ class Border:
                 content_type = value
             elif name == b"content-encoding":
                 encoding = value
+            elif name == b"sec-fetch-site":
+                site = value
             elif name == _HEADER_NAME and scope["path"] not in _ALWAYS_OPEN:
                 _require_same_major(value)
+        if site is not None and site not in _OWN_SITES and scope["method"] not in _LOOKING:
+            raise _foreign(site)
         if scope["method"] not in _WITH_BODY:
             return receive
         if content_type is not None and content_type != b"application/json":
@@ -227,6 +235,14 @@ def _require_plain(encoding: bytes) -> None:
             f"the body has content-encoding {encoding.decode('latin-1')!a}; send it as it is, without one",
             field="content-encoding",
         )
+
+
+def _foreign(site: bytes) -> ForeignOriginError:
+    return ForeignOriginError(
+        f"a browser sent this for a page of another origin (sec-fetch-site: {site.decode('latin-1')!a});"
+        " send it from the service's own page, or without a browser",
+        field="sec-fetch-site",
+    )
 
 
 def _too_large(limit: int) -> PayloadTooLargeError:

@@ -37,6 +37,7 @@ CODE_OF: Final[dict[type[errors.TamiyoError], ProblemCode]] = {
     errors.LeylineMismatchError: ProblemCode.LEYLINE_MISMATCH,
     errors.PayloadTooLargeError: ProblemCode.PAYLOAD_TOO_LARGE,
     errors.UnsupportedMediaTypeError: ProblemCode.UNSUPPORTED_MEDIA_TYPE,
+    errors.ForeignOriginError: ProblemCode.FORBIDDEN,
     errors.OverloadedError: ProblemCode.OVERLOADED,
     errors.StoreUnavailableError: ProblemCode.STORE_UNAVAILABLE,
     errors.ShuttingDownError: ProblemCode.SHUTTING_DOWN,
