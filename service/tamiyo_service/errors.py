@@ -9,7 +9,7 @@
     ├── InvalidError          InvalidReportError, InvalidConfigError, InvalidQueryError, InvalidRunIdError,
     │                         InvalidRequestError, UnknownBlueprintError, UnknownCommandError,
     │                         NoArtifactError, LeylineMismatchError, PayloadTooLargeError,
-    │                         UnsupportedMediaTypeError
+    │                         UnsupportedMediaTypeError, ForeignOriginError
     ├── UnavailableError      OverloadedError, StoreUnavailableError, ShuttingDownError
     ├── VersionConflictError  (never leaves the service: another process advanced the run)
     ├── ExplanationError      a stored decision and its recomputation differ
