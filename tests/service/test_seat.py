@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tamiyo_core import Advice, AskingPolicy
 from tamiyo_service.errors import OverloadedError
+from tamiyo_service.runs.advising import Questions
 from tamiyo_service.runs.seat import TOGETHER
 from tamiyo_service.store import MemoryStore
 from tamiyo_service.store.protocol import Ended
@@ -146,3 +149,30 @@ async def test_a_store_that_takes_no_more_leaves_every_run_as_it_was() -> None:
         store.full = False
         answers = await together(service, ("a", report(1)), ("b", report(1)))
         assert [answer.status_code for answer in answers] == [200, 200]
+
+
+class _Mute:
+    """An advisor with a defect, at once or later."""
+
+    def __init__(self, *, later: bool) -> None:
+        self._later = later
+
+    def at_once(self, policy: AskingPolicy, asked: Sequence[Questions]) -> list[Advice] | None:
+        if self._later:
+            return None
+        raise TypeError("an advisor with a defect")
+
+    async def advise(self, policy: AskingPolicy, asked: Sequence[Questions]) -> list[Advice]:
+        raise TypeError("an advisor with a defect")
+
+
+@pytest.mark.parametrize("later", [False, True])
+async def test_a_defect_of_an_advisor_leaves_nobody_waiting(service: Service, later: bool) -> None:
+    for run_id, policy in (("learned", "learned"), ("heuristic", "heuristic")):
+        created = await service.http.put(f"/runs/{run_id}", json={"policy": {"name": policy}})
+        assert created.status_code == 201
+    # Reaching inside: no advisor that the service builds has a defect.
+    intake = service.app.state.services.intake
+    intake._seat._advisor = _Mute(later=later)
+    answers = await together(service, ("learned", report(1)), ("heuristic", report(1)))
+    assert [answer.status_code for answer in answers] == [200, 200], "the long way has an advisor without one"

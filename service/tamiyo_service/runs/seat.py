@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
-from pydantic import ValidationError
 from tamiyo_core import Advice, Observation
 from tamiyo_leyline import EpochReport
 
@@ -119,7 +118,11 @@ class Seat:
         if not any(place.observation.questions for place in places):
             self._conclude(places, [None] * len(places), spent)
             return
-        advices = advice_at_once(self._advisor, _asked(places))
+        try:
+            advices = advice_at_once(self._advisor, _asked(places))
+        except Exception:  # noqa: BLE001 - see `_observe`
+            self._set_aside(place.ticket for place in places)
+            return
         if advices is not None:
             self._conclude(places, advices, spent)
             return
@@ -143,8 +146,8 @@ class Seat:
                 case = plain_case(
                     ticket.session, EpochReport.model_validate_json(ticket.body), backfill=ticket.backfill
                 )
-            except ValidationError:
-                case = None  # The long way tells what is wrong with it.
+            except Exception:  # noqa: BLE001 - the long way tells what is wrong with it
+                case = None
         if case is None:
             self._set_aside([ticket])
         return case
@@ -155,7 +158,12 @@ class Seat:
         task.add_done_callback(self._asking.discard)
 
     async def _conclude_later(self, places: Sequence[Place], spent: float) -> None:
-        self._conclude(places, await advice(self._advisor, _asked(places)), spent)
+        try:
+            advices = await advice(self._advisor, _asked(places))
+        except Exception:  # noqa: BLE001 - see `_observe`
+            self._set_aside(place.ticket for place in places)
+        else:
+            self._conclude(places, advices, spent)
 
     def _conclude(self, places: Sequence[Place], advices: Sequence[Advice | None], spent: float) -> None:
         began = time.perf_counter()
@@ -175,7 +183,7 @@ class Seat:
             self._store.append(
                 decided.write, partial(self._end, ticket.session, decided.standing), ticket.done
             )
-        except TamiyoError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, whoever asked is told, and the others go on
             self._release(ticket.session)
             if not ticket.done.done():
                 ticket.done.set_exception(error)
