@@ -335,7 +335,7 @@ async def test_a_decision_that_does_not_exist(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/nonsense", "/runs/", "/runs/run/nonsense", "/runs/run/epoch/1", "/ui/nonsense"]
+    "path", ["/nonsense", "/runs/", "/runs/run/nonsense", "/runs/run/epoch/1", "/page/nonsense"]
 )
 async def test_a_path_that_leads_nowhere(service: Service, path: str) -> None:
     document = problem(await service.http.get(path), 404, "not_found")
