@@ -132,9 +132,9 @@ async def test_a_run_whose_last_report_lies_in_the_future_is_not_silent(service:
 
 
 def test_nothing_that_waits_looks_at_the_clock_that_can_be_set() -> None:
-    """Moments are made in two places, the service's and the client's; deadlines are none."""
+    """Moments are made in three places: the service's, the client's, and of spans; deadlines are none."""
     settable = re.compile(r"\btime\.time(_ns)?\(|from time import.*\btime\b|datetime\.(now|utcnow|today)\(")
     folders = [Path(package.__path__[0]) for package in (tamiyo_client, tamiyo_service)]
     files = [path for folder in folders for path in folder.rglob("*.py")]
     looking = {path.name for path in files if settable.search(path.read_text(encoding="utf-8"))}
-    assert looking == {"clock.py", "decision.py"}
+    assert looking == {"clock.py", "decision.py", "spans.py"}
