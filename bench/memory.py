@@ -7,7 +7,6 @@ import gc
 import tracemalloc
 from typing import Final
 
-from tamiyo_leyline import EpochReport
 from tamiyo_service import Settings, create_app
 from tamiyo_service.store import MemoryStore
 
@@ -27,7 +26,7 @@ async def _measured(runs: int, epochs: int) -> float:
     store = MemoryStore()
     await _report_all(store, runs, epochs)
     app = create_app(Settings(), store=store)
-    last = EpochReport.model_validate_json(report_of(epochs))
+    last = report_of(epochs).encode()
     await app.state.services.intake.report("run-0", last)
     gc.collect()
     tracemalloc.start()
@@ -41,7 +40,7 @@ async def _measured(runs: int, epochs: int) -> float:
 
 async def _report_all(store: MemoryStore, runs: int, epochs: int) -> None:
     intake = create_app(Settings(), store=store).state.services.intake
-    reports = [EpochReport.model_validate_json(report_of(epoch)) for epoch in range(epochs + 1)]
+    reports = [report_of(epoch).encode() for epoch in range(epochs + 1)]
     for number in range(runs):
         for report in reports:
             await intake.report(f"run-{number}", report)
