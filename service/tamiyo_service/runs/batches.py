@@ -153,8 +153,8 @@ class Batches:
             return None
         try:
             case = plain_case(session, report, backfill=False)
-        except ValidationError:
-            case = None  # The long way tells what is wrong with it.
+        except Exception:  # noqa: BLE001 - the long way tells what is wrong with it
+            case = None
         if case is None:
             self._sessions.release(session)
         return case

@@ -24,9 +24,10 @@ from tamiyo_service.errors import (
 from tamiyo_service.runs.change import Change
 from tamiyo_service.runs.creation import DEFAULT_POLICIES, Beginnings, leaves_policy_open, new_run
 from tamiyo_service.runs.desk import Desk
+from tamiyo_service.runs.inputs import input_entry
 from tamiyo_service.runs.issued import IssuedCommands
 from tamiyo_service.runs.session import Session, Standing
-from tamiyo_service.runs.snapshots import restored, snapshot
+from tamiyo_service.runs.snapshots import restored
 from tamiyo_service.runs.timeline import kept_up_to
 from tamiyo_service.store.protocol import Store
 from tamiyo_service.store.rows import ClientDecisionRow, Entry, InputKind, Rewind, RunRow, StatusRow, Write
@@ -192,24 +193,7 @@ class Lifecycle:
         return Change(after, Write((entry,)), reply)
 
     def _entry(self, session: Session, after: Standing, kind: InputKind, payload: str) -> Entry:
-        return Entry(
-            run_pk=session.run_pk,
-            seq=after.seq,
-            kind=kind,
-            attempt=after.attempt,
-            epoch=None,
-            at=to_micros(self._clock()),
-            action=None,
-            risk=None,
-            policy=None,
-            backfill=False,
-            hold=after.hold,
-            warnings=None,
-            events=None,
-            payload=payload,
-            reply=None,
-            state=snapshot(session.engine, after.state),
-        )
+        return input_entry(session, after, kind, payload, self._clock())
 
 
 def _json(schema: BaseModel) -> str:

@@ -8,11 +8,11 @@ from functools import partial
 import orjson
 from tamiyo_leyline.api import LabelsRequest, NoteRequest, NoteView
 
-from tamiyo_service.clock import Clock, from_micros, to_micros
+from tamiyo_service.clock import Clock, from_micros
 from tamiyo_service.runs.change import Change
 from tamiyo_service.runs.desk import Desk
+from tamiyo_service.runs.inputs import input_entry
 from tamiyo_service.runs.session import Session, Standing
-from tamiyo_service.runs.snapshots import snapshot
 from tamiyo_service.store.protocol import Store
 from tamiyo_service.store.rows import Entry, Found, InputKind, LabelsRow, Write
 
@@ -78,25 +78,8 @@ class Remarks:
         self, session: Session, kind: InputKind, content: Mapping[str, object]
     ) -> tuple[Standing, Entry]:
         after = session.standing._replace(seq=session.standing.seq + 1)
-        entry = Entry(
-            run_pk=session.run_pk,
-            seq=after.seq,
-            kind=kind,
-            attempt=after.attempt,
-            epoch=None,
-            at=to_micros(self._clock()),
-            action=None,
-            risk=None,
-            policy=None,
-            backfill=False,
-            hold=after.hold,
-            warnings=None,
-            events=None,
-            payload=orjson.dumps(content).decode(),
-            reply=None,
-            state=snapshot(session.engine, after.state),
-        )
-        return after, entry
+        payload = orjson.dumps(content).decode()
+        return after, input_entry(session, after, kind, payload, self._clock())
 
 
 def _view(entry: Entry) -> NoteView:
