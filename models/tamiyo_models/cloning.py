@@ -163,7 +163,8 @@ def clone(
         for batch in torch.split(torch.randperm(len(learn), generator=generator), config.batch_size):
             rows = learn.chosen(batch)
             optimizer.zero_grad()
-            _loss(network, rows, balance, config, counts[:, rows.run]).backward()  # type: ignore[no-untyped-call]
+            share = _loss(network, rows, balance, config, counts[:, rows.run])
+            share.backward()  # type: ignore[no-untyped-call]  # torch's own
             optimizer.step()
         with torch.no_grad():
             loss = float(_loss(network, held_out, balance, config, None))

@@ -43,7 +43,7 @@ def read_torchscript(data: bytes, device: torch.device) -> Forward:
         RuntimeError: if torch cannot read it.
     """
     with _deprecation_known():
-        network = torch.jit.load(io.BytesIO(data), map_location=device)  # type: ignore[no-untyped-call]
+        network = torch.jit.load(io.BytesIO(data), map_location=device)  # type: ignore[no-untyped-call]  # torch's own
         return cast(Forward, network.eval())
 
 

@@ -29,7 +29,7 @@ def opinionated_network(seed: int = 0) -> ActorCritic:
     generator = torch.Generator().manual_seed(seed)
     network = ActorCritic(NetworkShape(FEATURES, ACTIONS, hidden=32, head=16), generator)
     for actor in network.actors:
-        torch.nn.init.normal_(actor[2].weight, std=0.5, generator=generator)  # type: ignore[index]
+        torch.nn.init.normal_(actor[2].weight, std=0.5, generator=generator)  # type: ignore[index]  # a Sequential
     network.feature_mean.fill_(0.25)
     network.feature_scale.fill_(0.5)
     network.value_mean.fill_(3.0)

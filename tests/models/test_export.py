@@ -58,7 +58,7 @@ def test_a_network_that_answers_nan_is_not_exported_and_the_old_artifact_stays(
     export_network(network, subject, directory)
     before = files_of(directory)
     broken = opinionated_network()
-    broken.critic[2].bias.data.fill_(float("nan"))  # type: ignore[operator]
+    broken.critic[2].bias.data.fill_(float("nan"))  # type: ignore[operator]  # a Sequential
     with pytest.raises(ArtifactError, match="not finite"):
         export_network(broken, subject, directory)
     assert files_of(directory) == before

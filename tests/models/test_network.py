@@ -18,7 +18,7 @@ def network(shape: NetworkShape = SHAPE) -> ActorCritic:
 def opinionated(shape: NetworkShape = SHAPE) -> ActorCritic:
     made, dice = network(shape), torch.Generator().manual_seed(11)
     for actor in made.actors:
-        torch.nn.init.normal_(actor[2].weight, std=1.0, generator=dice)  # type: ignore[index]
+        torch.nn.init.normal_(actor[2].weight, std=1.0, generator=dice)  # type: ignore[index]  # a Sequential
     return made
 
 
@@ -44,7 +44,7 @@ def test_weights_are_orthogonal_with_their_gains_and_biases_zero() -> None:
     assert torch.allclose(first.weight.T @ first.weight, 2.0 * torch.eye(5), atol=1e-5)
     assert torch.allclose(second.weight.T @ second.weight, 2.0 * torch.eye(16), atol=1e-5)
     for head, gain in [(made.actors[0], 0.01), (made.critic, 1.0)]:
-        output = head[2]  # type: ignore[index]
+        output = head[2]  # type: ignore[index]  # a Sequential
         size = output.weight.shape[0]
         assert torch.allclose(output.weight @ output.weight.T, gain**2 * torch.eye(size), atol=1e-6)
     assert all(not layer.bias.any() for layer in made.modules() if isinstance(layer, nn.Linear))
@@ -80,7 +80,7 @@ def test_a_row_without_a_legal_action_is_no_nan_and_leaves_its_neighbours() -> N
 def test_a_huge_logit_makes_no_legal_action_minus_infinity() -> None:
     made = network()
     for actor in made.actors:
-        actor[2].bias.data[0] = 500.0  # type: ignore[index]
+        actor[2].bias.data[0] = 500.0  # type: ignore[index]  # a Sequential
     log_probs, _, uncertainty = made(rows(6), ALL)
     assert log_probs.isfinite().all()
     assert uncertainty.isfinite().all()
