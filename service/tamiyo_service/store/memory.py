@@ -13,6 +13,7 @@ from tamiyo_leyline import RunStatus
 from tamiyo_service.errors import VersionConflictError
 from tamiyo_service.observability.tallies import StoreTally
 from tamiyo_service.store.expired import Belonging, Cutoffs, Expired, ExpiredPage, Retired
+from tamiyo_service.store.keys import KeyStore, MemoryKeys
 from tamiyo_service.store.memory_journal import MemoryJournal
 from tamiyo_service.store.memory_models import MemoryModels, MemoryShadows
 from tamiyo_service.store.models import ModelStore
@@ -60,6 +61,7 @@ class MemoryStore:
         self._retired: dict[int, _Retired] = {}
         self._created = 0
         self.models: ModelStore = MemoryModels()
+        self.keys: KeyStore = MemoryKeys()
         self.tally = StoreTally()
         self._shadows = MemoryShadows(self.journal, self._keyed, self._before)
         self.shadows: ShadowStore = self._shadows

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tamiyo_service.store.dialect import Database, DatabaseUnusableError, database_at
 from tamiyo_service.store.schema import journal
 
-REVISION: Final = "0003"
+REVISION: Final = "0004"
 """The schema this version works with: the latest migration."""
 _VERSION_TABLE: Final = "alembic_version"
 

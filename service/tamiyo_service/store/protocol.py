@@ -10,6 +10,7 @@ from tamiyo_service.errors import TamiyoError
 from tamiyo_service.observability.tallies import StoreTally
 from tamiyo_service.store.expired import Belonging, Cutoffs, Expired, ExpiredPage, Retired
 from tamiyo_service.store.journal import Journal
+from tamiyo_service.store.keys import KeyStore
 from tamiyo_service.store.models import ModelStore
 from tamiyo_service.store.rows import (
     ClientDecisionRow,
@@ -39,11 +40,13 @@ class Store(Protocol):
     Attributes:
         models: what is known of models.
         shadows: what shadow policies decide.
+        keys: who may call.
         tally: what was stored since the process started.
     """
 
     models: ModelStore
     shadows: ShadowStore
+    keys: KeyStore
     tally: StoreTally
 
     @property

@@ -30,6 +30,7 @@ from tamiyo_service.store.dialect import (
     database_at,
 )
 from tamiyo_service.store.expired import Belonging, Cutoffs, Expired, ExpiredPage, Retired
+from tamiyo_service.store.keys import KeyStore, SqlKeys
 from tamiyo_service.store.migrate import prepare
 from tamiyo_service.store.models import ModelStore, SqlModels
 from tamiyo_service.store.outage import Outage
@@ -99,6 +100,7 @@ class SqlStore:
         self._readers = ThreadPoolExecutor(READ_CONNECTIONS, thread_name_prefix="tamiyo-reader")
         self.models: ModelStore = SqlModels(self._database, self._read, self._do)
         self.shadows: ShadowStore = SqlShadows(self._database, self._read, self._do)
+        self.keys: KeyStore = SqlKeys(self._read, self._do)
         self.journal: Final = SqlJournal(self._database, self._read)
 
     async def open(self) -> None:

@@ -1,0 +1,82 @@
+"""Who calls: what an API key, or a session of the page, stands for."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from tamiyo_service.errors import RunNotFoundError
+
+CALLER: Final = "tamiyo.caller"
+"""Key of a request's scope: its `Caller`; absent where nobody is asked who they are."""
+
+
+class Scope(StrEnum):
+    """What a key is for; each may do all that those before it may."""
+
+    TRAINER = "trainer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    def includes(self, other: Scope) -> bool:
+        """Whether a key of this scope may do what needs the other."""
+        return _RANK[self] >= _RANK[other]
+
+
+_RANK: Final = {scope: rank for rank, scope in enumerate(Scope)}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent a request.
+
+    Attributes:
+        name: of the key; empty: nobody was asked.
+        key_id: the public id of the key; empty likewise.
+        scope: what the key is for.
+        prefixes: how the ids of its runs begin; empty: it may see and touch every run.
+    """
+
+    name: str = ""
+    key_id: str = ""
+    scope: Scope = Scope.ADMIN
+    prefixes: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> bool:
+        """Whether it is known who calls."""
+        return bool(self.key_id)
+
+    def signed(self, told: str | None) -> str | None:
+        """Who did it: the key's name; where nobody was asked, whoever the request itself names."""
+        return self.name if self.known else told
+
+    def may_touch(self, run_id: str) -> bool:
+        """Whether a run is one of the caller's."""
+        return not self.prefixes or run_id.startswith(self.prefixes)
+
+    def require_run(self, run_id: str) -> None:
+        """Return if a run is one of the caller's.
+
+        Raises:
+            RunNotFoundError: if it is not, whether or not there is one; the same as if there were none.
+        """
+        if not self.may_touch(run_id):
+            raise no_such_run(run_id)
+
+
+ANYBODY: Final = Caller()
+"""Who calls where authentication is off: may do everything, and has no name."""
+
+
+def caller_of(scope: MutableMapping[str, Any]) -> Caller:
+    """Who sent the request of this ASGI scope."""
+    caller: Caller = scope.get(CALLER, ANYBODY)
+    return caller
+
+
+def no_such_run(run_id: str) -> RunNotFoundError:
+    """The refusal of a run that is not there, or not there for the caller."""
+    return RunNotFoundError(f"there is no run {run_id}; create it with PUT /runs/{run_id}")
