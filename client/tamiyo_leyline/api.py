@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 from tamiyo_leyline.command import AdaptationCommand
-from tamiyo_leyline.config import RunConfig
+from tamiyo_leyline.config import PolicyChoice, RunConfig
 from tamiyo_leyline.constraints import WholeNumber
 from tamiyo_leyline.decision import DecisionItem, DecisionReply, PolicyIdentity
 from tamiyo_leyline.enums import CommandStatus, RunResult, RunStatus
@@ -71,6 +71,15 @@ class SeedView(Answer):
     alpha: Probability = Field(description="Its blending weight, 0–1.")
 
 
+class OverrideView(Answer):
+    """An operator's order that no report has taken yet."""
+
+    action: str = Field(description="Name of the action to take.")
+    target_seed_id: str | None = Field(description="The seed; null: none, or with WAIT every slot.")
+    reason: str = Field(description="Why.")
+    by: str | None = Field(None, description="Who ordered it; null: nobody said.")
+
+
 class RunView(Answer):
     """A run as it stands."""
 
@@ -88,6 +97,9 @@ class RunView(Answer):
     counts: dict[str, int] = Field(description="Decisions by action, over all attempts.")
     seeds: tuple[SeedView, ...] = Field(description="The seeds of the last report.")
     labels: dict[str, str] = Field(description="The operator's own keys and values.")
+    override: OverrideView | None = Field(
+        None, description="What an operator ordered for the next report; null: nothing."
+    )
 
 
 class BatchItem(Request):
@@ -175,6 +187,29 @@ class HoldRequest(Request):
     """An operator stops a run from changing its network."""
 
     reason: Identifier = Field(description="Why; shown with every WAIT.")
+    by: Identifier | None = Field(None, description="Who says so; taken as it is told.")
+
+
+class OverrideRequest(Request):
+    """An operator orders the command of the next report, in place of the policy's."""
+
+    action: Identifier = Field(
+        description="Name of an action of the run's topology; issued only if it is legal at that report."
+    )
+    target_seed_id: Identifier | None = Field(
+        None,
+        description="The seed to fossilize, cull or leave alone; absent: the only one, or with WAIT all.",
+    )
+    reason: Identifier = Field(description="Why; shown with the command.")
+    by: Identifier | None = Field(None, description="Who orders it; taken as it is told.")
+
+
+class PolicyRequest(Request):
+    """An operator gives a run another policy, from its next report on."""
+
+    policy: PolicyChoice = Field(description="Name and version; without a version the active one.")
+    reason: Identifier = Field(description="Why.")
+    by: Identifier | None = Field(None, description="Who orders it; taken as it is told.")
 
 
 class NoteRequest(Request):

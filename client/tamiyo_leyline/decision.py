@@ -58,6 +58,7 @@ class SlotDecision(Answer):
     uncertainty: float | None = Field(description="Disagreement of the ensemble; null without one.")
     runner_up: str | None = Field(description="The action that came second; null when none was considered.")
     comparisons: tuple[Comparison, ...] = Field(description="The numbers compared, in order.")
+    ordered: bool = Field(False, description="Whether an operator ordered it in place of the policy.")
 
 
 class ShadowDecision(DecisionReply):

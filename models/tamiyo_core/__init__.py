@@ -11,6 +11,7 @@ from tamiyo_core.identity import CommandRef, command_id, decision_id, parse_comm
 from tamiyo_core.ledger import CommandLedger, LedgerStep
 from tamiyo_core.ledger_page import Transition
 from tamiyo_core.legality import IllegalDecisionError, germination_open, mask_of
+from tamiyo_core.overriding import Override
 from tamiyo_core.policy import (
     Advice,
     AskingPolicy,
@@ -51,6 +52,7 @@ __all__ = [
     "IllegalDecisionError",
     "LedgerStep",
     "Observation",
+    "Override",
     "Policy",
     "Question",
     "RowAdvice",

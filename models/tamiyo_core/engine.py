@@ -31,6 +31,7 @@ from tamiyo_core.events import (
 from tamiyo_core.ledger import CommandLedger, LedgerStep
 from tamiyo_core.ledger_page import Transition
 from tamiyo_core.legality import require_legal
+from tamiyo_core.overriding import Override, overruled
 from tamiyo_core.policy import Advice, AskingPolicy, Decision, DecisionContext, Policy, Question
 from tamiyo_core.rules import QUEUED_OUTCOMES
 from tamiyo_core.state import (
@@ -129,6 +130,7 @@ class Engine:
         draw: float = 1.0,
         backfill: bool = False,
         advice: Advice | None = None,
+        override: Override | None = None,
     ) -> Step:
         """Take one report in and decide.
 
@@ -142,13 +144,20 @@ class Engine:
             backfill: a late report: everybody observes it, but it is answered with WAIT whatever the policy
                 decides.
             advice: of a network, for a policy that asks one.
+            override: an operator's order; a late report leaves it to the next one.
 
         Raises:
             IllegalDecisionError: if the policy breaks its contract.
         """
         observation = self.observe(state, report, held=hold is not None, draw=draw)
         return self.conclude(
-            observation, decision_id=decision_id, now=now, hold=hold, backfill=backfill, advice=advice
+            observation,
+            decision_id=decision_id,
+            now=now,
+            hold=hold,
+            backfill=backfill,
+            advice=advice,
+            override=override,
         )
 
     def observe(
@@ -181,6 +190,7 @@ class Engine:
         hold: str | None = None,
         backfill: bool = False,
         advice: Advice | None = None,
+        override: Override | None = None,
     ) -> Step:
         """The second half of a step: decide, and answer.
 
@@ -191,6 +201,7 @@ class Engine:
             hold: the reason of an operator's hold: only WAIT.
             backfill: a late report, answered with WAIT.
             advice: to the questions of the observation.
+            override: an operator's order; a late report leaves it to the next one.
 
         Raises:
             IllegalDecisionError: if the policy breaks its contract.
@@ -205,6 +216,9 @@ class Engine:
             require_legal(decisions, signals, context, self.config)
         if hold is not None:
             decisions = held(decisions, context, hold)
+        order = None
+        if override is not None and not backfill:
+            decisions, order = overruled(override, decisions, signals, context, self.config)
         decisions = told(decisions, ledger.state.failures)
         commands = commands_for(decisions, decision_id, now, report.epoch)
         after = ledger.state if backfill else self._ledger.issue(ledger.state, commands, signals.seeds)
@@ -214,7 +228,7 @@ class Engine:
             context,
             decisions,
             commands,
-            self._events(observation, decisions, commands),
+            self._events(observation, decisions, commands, order),
             ledger.transitions,
             (*ledger.warnings, *self._warnings(tracker, changes)),
         )
@@ -273,6 +287,7 @@ class Engine:
         observation: Observation,
         decisions: Sequence[Decision],
         commands: Sequence[AdaptationCommand],
+        order: TelemetryEvent | None,
     ) -> tuple[TelemetryEvent, ...]:
         state, _, seeds, changes, ledger, _, signals, _, _ = observation
         before = state.tracker
@@ -286,6 +301,8 @@ class Engine:
             events += gradient_events(epoch, before, seeds)
         events += command_events(epoch, ledger.transitions, commands)
         events += fallback_events(epoch, decisions)
+        if order is not None:
+            events.append(order)
         return tuple(events)
 
     def _warnings(self, tracker: TrackerState, changes: SeedChanges) -> tuple[str, ...]:

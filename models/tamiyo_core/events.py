@@ -22,6 +22,36 @@ from tamiyo_core.rules import DEGRADATION_POINTS
 from tamiyo_core.state import SeedTrack, TrackerState
 
 
+def event(
+    kind: TelemetryEventType,
+    epoch: int,
+    message: str,
+    seed_id: str | None = None,
+    slot_id: str | None = None,
+    command_id: str | None = None,
+) -> TelemetryEvent:
+    """An event.
+
+    Args:
+        kind: what happened.
+        epoch: of the report that showed it.
+        message: in words.
+        seed_id: the seed concerned.
+        slot_id: its slot.
+        command_id: the command concerned.
+    """
+    return TelemetryEvent.assembled(
+        {
+            "type": kind,
+            "epoch": epoch,
+            "message": message,
+            "seed_id": seed_id,
+            "slot_id": slot_id,
+            "command_id": command_id,
+        }
+    )
+
+
 def training_events(
     before: TrackerState, metrics: TrainingMetrics, *, plateau_alarm: int, surgery: bool
 ) -> list[TelemetryEvent]:
@@ -35,18 +65,18 @@ def training_events(
     """
     epoch, plateau = metrics.epoch, metrics.plateau_epochs
     accuracy = "not measured" if metrics.val_accuracy is None else f"{metrics.val_accuracy:.2f} %"
-    events = [_event(TelemetryEventType.EPOCH_COMPLETED, epoch, f"validation accuracy {accuracy}")]
+    events = [event(TelemetryEventType.EPOCH_COMPLETED, epoch, f"validation accuracy {accuracy}")]
     if metrics.diverged:
-        events.append(_event(TelemetryEventType.DIVERGENCE_DETECTED, epoch, "a loss is not finite"))
+        events.append(event(TelemetryEventType.DIVERGENCE_DETECTED, epoch, "a loss is not finite"))
     if before.plateau_epochs < plateau == plateau_alarm:
         message = f"no improvement in {plateau} measured reports"
-        events.append(_event(TelemetryEventType.PLATEAU_DETECTED, epoch, message))
+        events.append(event(TelemetryEventType.PLATEAU_DETECTED, epoch, message))
     if before.plateau_epochs > 0 == plateau and not surgery:
         message = f"improving again: {metrics.smoothed_accuracy_delta:+.2f}"
-        events.append(_event(TelemetryEventType.IMPROVEMENT_DETECTED, epoch, message))
+        events.append(event(TelemetryEventType.IMPROVEMENT_DETECTED, epoch, message))
     if metrics.accuracy_delta < -DEGRADATION_POINTS:
         message = f"validation accuracy changed by {metrics.accuracy_delta:+.2f} points"
-        events.append(_event(TelemetryEventType.PERFORMANCE_DEGRADATION, epoch, message))
+        events.append(event(TelemetryEventType.PERFORMANCE_DEGRADATION, epoch, message))
     return events
 
 
@@ -97,7 +127,7 @@ def command_events(
 def fallback_events(epoch: int, decisions: Iterable[Decision]) -> list[TelemetryEvent]:
     """That another policy decided than the one the run asked for: once, however many decisions it made."""
     reasons = dict.fromkeys(decision.fallback for decision in decisions if decision.fallback is not None)
-    return [_event(TelemetryEventType.POLICY_FALLBACK, epoch, reason) for reason in reasons]
+    return [event(TelemetryEventType.POLICY_FALLBACK, epoch, reason) for reason in reasons]
 
 
 def _known_leaks(before: TrackerState, seed_id: str) -> int:
@@ -118,18 +148,18 @@ def _stage_words(move: SeedMove) -> str:
 
 def _of_lost_seed(epoch: int, track: SeedTrack, kept: bool) -> TelemetryEvent:
     kind = TelemetryEventType.SEED_FOSSILIZED if kept else TelemetryEventType.SEED_CULLED
-    return _event(kind, epoch, f"{track.blueprint_id} is gone", track.seed_id, track.slot_id)
+    return event(kind, epoch, f"{track.blueprint_id} is gone", track.seed_id, track.slot_id)
 
 
 def _of_transition(epoch: int, transition: Transition) -> TelemetryEvent:
     executed = transition.status is CommandStatus.EXECUTED
     kind = TelemetryEventType.COMMAND_EXECUTED if executed else TelemetryEventType.COMMAND_FAILED
     message = f"{transition.status}: {transition.detail}" if transition.detail else str(transition.status)
-    return _event(kind, epoch, message, command_id=transition.command_id)
+    return event(kind, epoch, message, command_id=transition.command_id)
 
 
 def _of_command(epoch: int, command: AdaptationCommand) -> TelemetryEvent:
-    return _event(
+    return event(
         TelemetryEventType.COMMAND_ISSUED,
         epoch,
         f"{command.command_type}: {command.reason}",
@@ -140,24 +170,4 @@ def _of_command(epoch: int, command: AdaptationCommand) -> TelemetryEvent:
 
 
 def _of_seed(kind: TelemetryEventType, epoch: int, seed: SeedStateReport, message: str) -> TelemetryEvent:
-    return _event(kind, epoch, message, seed.seed_id, seed.slot_id)
-
-
-def _event(
-    kind: TelemetryEventType,
-    epoch: int,
-    message: str,
-    seed_id: str | None = None,
-    slot_id: str | None = None,
-    command_id: str | None = None,
-) -> TelemetryEvent:
-    return TelemetryEvent.assembled(
-        {
-            "type": kind,
-            "epoch": epoch,
-            "message": message,
-            "seed_id": seed_id,
-            "slot_id": slot_id,
-            "command_id": command_id,
-        }
-    )
+    return event(kind, epoch, message, seed.seed_id, seed.slot_id)

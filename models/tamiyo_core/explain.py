@@ -35,5 +35,6 @@ def _slot(engine: Engine, step: Step, decision: Decision) -> SlotDecision:
         entropy=decision.entropy,
         uncertainty=decision.uncertainty,
         runner_up=None if decision.runner_up is None else decision.runner_up.name,
+        ordered=decision.ordered,
         comparisons=tuple(Comparison(**compared._asdict()) for compared in decision.comparisons),
     )

@@ -43,6 +43,8 @@ class Decision(NamedTuple):
     uncertainty: float | None = None
     fallback: str | None = None
     """Why another policy decided than the one the run asked for; None: that one did."""
+    ordered: bool = False
+    """Whether an operator ordered it in place of the policy."""
 
     @property
     def kind(self) -> ActionKind:

@@ -10,6 +10,7 @@ from tamiyo_leyline import EpochReport, RunConfig
 
 from tamiyo_core.engine import Engine, Step
 from tamiyo_core.identity import decision_id
+from tamiyo_core.overriding import Override
 from tamiyo_core.policy import Advice, Policy, Question
 from tamiyo_core.registry import build_policy
 
@@ -47,6 +48,7 @@ class Rehearsal:
         hold: str | None = None,
         draw: float = 1.0,
         backfill: bool = False,
+        override: Override | None = None,
         **fields: Any,
     ) -> Step:
         """Report an epoch and go on from the state it leads to.
@@ -57,6 +59,7 @@ class Rehearsal:
             hold: reason of an operator's hold.
             draw: the random number of this report.
             backfill: whether the report is late.
+            override: an operator's order.
             **fields: others of the report; ``available_slots`` is 1 unless given.
 
         Raises:
@@ -73,6 +76,7 @@ class Rehearsal:
             hold=hold,
             backfill=backfill,
             advice=self._advise(observation.questions) if observation.questions else None,
+            override=override,
         )
         self.state = step.state
         return step

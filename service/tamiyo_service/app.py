@@ -66,6 +66,7 @@ from tamiyo_service.runs.newcomers import Newcomers
 from tamiyo_service.runs.remarks import Remarks
 from tamiyo_service.runs.reports import Reports
 from tamiyo_service.runs.session import Sessions
+from tamiyo_service.runs.steering import Steering
 from tamiyo_service.settings import Settings, shadow_choices
 from tamiyo_service.store import SqlStore, Store
 
@@ -182,7 +183,8 @@ def _wire(settings: Settings, store: Store | None, clock: Clock, tracer: Tracer 
         batches=Batches(
             store, sessions, desk, newcomers if settings.auto_create else None, advisor, clock, tally
         ),
-        lifecycle=Lifecycle(store, beginnings, desk, clock),
+        lifecycle=Lifecycle(store, beginnings, engines, desk, clock),
+        steering=Steering(store, beginnings, engines, desk, clock),
         history=history,
         gate=gate,
         clock=clock,

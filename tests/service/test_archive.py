@@ -92,7 +92,7 @@ async def test_a_part_has_a_file_in_every_folder_that_says_what_it_is(
     for table in TABLES:
         metadata = parquet.read_schema(folder / table / files[table][0]).metadata
         assert metadata[b"tamiyo.table"] == table.encode()
-        assert metadata[b"tamiyo.format"] == b"2"
+        assert metadata[b"tamiyo.format"] == b"3"
         assert metadata[b"tamiyo.version"] == __version__.encode()
     assert archived(folder, "runs")[0]["labels"] == [("team", "vision")]
 

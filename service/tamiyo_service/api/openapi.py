@@ -25,6 +25,8 @@ _BODIES: Final = [
     batch.BATCH,
     models.ACTIVATION,
     operators.HOLD,
+    operators.OVERRIDE,
+    operators.POLICY,
     notes.NOTE,
     notes.LABELS,
     runs.CONFIG,

@@ -27,6 +27,7 @@ from tamiyo_service.runs.history import History
 from tamiyo_service.runs.intake import Intake
 from tamiyo_service.runs.lifecycle import Lifecycle
 from tamiyo_service.runs.remarks import Remarks
+from tamiyo_service.runs.steering import Steering
 from tamiyo_service.store.protocol import Store
 
 
@@ -39,6 +40,7 @@ class Services:
         intake: answers reports.
         batches: answers many at once.
         lifecycle: changes runs otherwise.
+        steering: takes operators' orders.
         history: tells what was decided and why.
         gate: closes when the service stops.
         clock: tells the time.
@@ -62,6 +64,7 @@ class Services:
     intake: Intake
     batches: Batches
     lifecycle: Lifecycle
+    steering: Steering
     history: History
     gate: Gate
     clock: Clock

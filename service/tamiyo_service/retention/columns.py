@@ -11,7 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 from tamiyo_leyline import __version__
 
-FORMAT: Final = "2"
+FORMAT: Final = "3"
 _TYPES: Final[Mapping[str, Any]] = {
     "int": pa.int64(),
     "number": pa.float64(),
@@ -49,6 +49,7 @@ RUNS: Final = schema_of(
     created_at="moment",
     status="text",
     result="text?",
+    chosen="text?",
     labels="texts by text",
 )
 JOURNAL: Final = schema_of(
@@ -72,6 +73,7 @@ JOURNAL: Final = schema_of(
     reply="text?",
     state="text",
     advice="text?",
+    override="text?",
 )
 COMMAND_OUTCOMES: Final = schema_of(
     "command_outcomes",

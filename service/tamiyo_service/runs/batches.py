@@ -206,7 +206,7 @@ class Batches:
         return Change(draft.standing, joined(draft.writes) if draft.writes else None, draft.answers, final)
 
     async def _next(self, draft: _Draft, session: Session, report: EpochReport) -> _Draft:
-        drafted = Session(session.run_pk, session.run_id, session.engine, draft.standing)
+        drafted = Session(session.run_pk, session.run_id, draft.standing)
         reports = Reports(partial(self._look_up, draft), self._advisor, self._clock, self._tally)
         try:
             change = await reports.answer(drafted, report)

@@ -49,7 +49,9 @@ class Beginnings:
         return await self._settled(RunConfig())
 
     async def chosen(self, sent: RunConfig) -> RunConfig:
-        """The configuration of a run that is created by itself; its network is loaded when this returns.
+        """The configuration of a run that is created by itself, or is given another policy.
+
+        Its network is loaded when this returns.
 
         Raises:
             NoArtifactError, InvalidConfigError, ModelRejectedError: if its policy, or one of its shadow
@@ -107,4 +109,4 @@ def new_run(run_id: str, config: RunConfig, now: datetime) -> NewRun:
 def draft_session(run_id: str, config: RunConfig, engines: Engines) -> Session:
     """A session of a run that does not exist yet, to find out whether a report would be accepted."""
     engine = engines.of(config)
-    return Session(DRAFT_PK, run_id, engine, Standing(engine.initial()))
+    return Session(DRAFT_PK, run_id, Standing(engine, engine.initial()))

@@ -29,7 +29,7 @@ from tamiyo_service.clock import Clock, from_micros, to_micros
 from tamiyo_service.observability.tallies import ReportTally
 from tamiyo_service.runs.advising import Advisor, advice
 from tamiyo_service.runs.session import Last, Session, Standing
-from tamiyo_service.runs.snapshots import restored, snapshot
+from tamiyo_service.runs.snapshots import override_of, override_text, restored, snapshot
 from tamiyo_service.store.rows import DecisionKey, Entry, InputKind, OutcomeRow, Write
 
 _EVENTS: Final = TypeAdapter(tuple[TelemetryEvent, ...])
@@ -134,6 +134,7 @@ def conclude(
             hold=case.session.standing.hold,
             backfill=case.backfill,
             advice=advice,
+            override=case.session.standing.override,
         )
         for case, observation, decision, advice in zip(cases, observations, ids, advices, strict=True)
     ]
@@ -169,9 +170,11 @@ def _decided(case: Case, step: Step, reply: str, events: str, state: str, at: in
         reply=reply,
         state=state,
         advice=_advice_json(step.context.advice),
+        override=override_text(standing.override),
     )
     last = Last(report.epoch, case.payload, reply)
-    after = Standing(step.state, standing.attempt, seq, standing.hold, None, last)
+    waiting = standing.override if case.backfill else None
+    after = Standing(standing.engine, step.state, standing.attempt, seq, standing.hold, None, last, waiting)
     write = Write((entry,), _outcome_rows(session.run_pk, step) if step.outcomes else ())
     return Decided(after, write, Reply(case.key, reply, replayed=False))
 
@@ -196,6 +199,7 @@ def recompute(session: Session, before: Entry | None, entry: Entry) -> tuple[Epo
         draw=_draw(session, report),
         backfill=entry.backfill,
         advice=_advice_of(entry.advice),
+        override=override_of(entry.override),
     )
     return report, step
 

@@ -15,6 +15,8 @@ from tamiyo_leyline import PolicyChoice, RunConfig
 from tamiyo_service.errors import InvalidConfigError, NoArtifactError
 from tamiyo_service.learned.registry import Registry
 from tamiyo_service.runs.absent import AbsentPolicy
+from tamiyo_service.store.protocol import Store
+from tamiyo_service.store.rows import InputKind, RunRow
 
 _RECENT: Final = 256
 """Stored configurations whose engines are kept, apart from those in use."""
@@ -56,13 +58,24 @@ class Engines:
         self._by_config: WeakValueDictionary[str, Engine] = WeakValueDictionary()
         self._recent: OrderedDict[bytes, Engine] = OrderedDict()
 
-    def stored(self, config: str) -> Engine:
+    def of_run(self, run: RunRow) -> Engine:
+        """The engine that decides about a run from now on; see `stored`."""
+        return self.stored(run.config, run.chosen)
+
+    def stored(self, config: str, chosen: str | None = None) -> Engine:
         """The engine for a configuration as the store has it, mostly without validating it.
 
         If its policy is not installed any more, the engine can do everything but decide. If it is the learned
         one and its artifact is gone, the heuristic decides in its place.
+
+        Args:
+            config: a RunConfig as JSON, defaults filled in.
+            chosen: the policy in place of the configuration's, a PolicyChoice as JSON.
         """
-        return self._of_content(orjson.loads(config))
+        content = orjson.loads(config)
+        if chosen is not None:
+            content["policy"] = orjson.loads(chosen)
+        return self._of_content(content)
 
     def stored_with_config(self, config: str) -> tuple[Engine, RunConfig]:
         """The same, with the configuration itself, labels and shadow policies included."""
@@ -121,6 +134,22 @@ class Engines:
         except UnknownPolicyError as error:
             field = "policy.version" if config.policy.name in BUILT_IN else "policy.name"
             raise InvalidConfigError(str(error), field=field) from error
+
+
+async def engine_at(store: Store, engines: Engines, run: RunRow, seq: int) -> Engine:
+    """The engine that took an input of a run in, whatever policy an operator gave the run since.
+
+    Args:
+        store: where the run's inputs are.
+        engines: give the engine.
+        run: the run.
+        seq: number of the input.
+    """
+    if run.chosen is None:
+        return engines.of_run(run)
+    given = await store.journal.inputs(run.run_pk, InputKind.POLICY, seq, 1)
+    chosen = orjson.loads(given[0].payload)["policy"] if given else None
+    return engines.stored(run.config, None if chosen is None else orjson.dumps(chosen).decode())
 
 
 def _shadows(content: dict[str, Any]) -> tuple[PolicyChoice, ...]:

@@ -24,9 +24,10 @@ from tamiyo_leyline.api import RunView, SeedView
 from tamiyo_service.clock import from_micros
 from tamiyo_service.errors import DecisionNotFoundError, ExplanationError, RunNotFoundError
 from tamiyo_service.runs.deciding import identity_of, recompute
-from tamiyo_service.runs.engines import Engines
+from tamiyo_service.runs.engines import Engines, engine_at
 from tamiyo_service.runs.session import Session, standing_of
 from tamiyo_service.runs.snapshots import restored
+from tamiyo_service.runs.steering import override_view
 from tamiyo_service.runs.timeline import is_superseded
 from tamiyo_service.store.protocol import Store
 from tamiyo_service.store.rows import (
@@ -112,7 +113,7 @@ class History:
 
     async def signals(self, run: RunRow, entry: Entry) -> TrainingSignals:
         """The signals of a report's entry at hand, whether or not its policy is installed."""
-        engine = self._engines.stored(run.config)
+        engine = await engine_at(self._store, self._engines, run, entry.seq)
         before = await self._store.entry_before(run.run_pk, entry.seq)
         state = engine.initial() if before is None else restored(engine, before.state)
         return engine.observe(state, EpochReport.model_validate_json(entry.payload)).signals
@@ -138,9 +139,9 @@ class History:
         Raises:
             ExplanationError: if recomputing gives other commands than the reply had.
         """
-        engine = self._engines.stored(run.config)
+        engine = await engine_at(self._store, self._engines, run, entry.seq)
         before = await self._store.entry_before(run.run_pk, entry.seq)
-        session = Session(run.run_pk, run.run_id, engine, standing_of(engine, run, None))
+        session = Session(run.run_pk, run.run_id, standing_of(engine, run, None))
         report, step = recompute(session, before, entry)
         row = DecisionRow((), run.run_id, entry)
         item = DecisionItem.model_validate_json(item_json(entry, *(await self._about([row]))(entry)))
@@ -192,6 +193,8 @@ class History:
 
     def _view(self, run: RunRow, overview: Overview, labels: dict[str, str]) -> RunView:
         engine, config = self._engines.stored_with_config(run.config)
+        if run.chosen is not None:
+            engine = self._engines.of_run(run)
         standing = standing_of(engine, run, overview.last)
         reported, last = overview.last_report_at, overview.last
         # All of it was validated when it was stored.
@@ -207,6 +210,7 @@ class History:
             config=config,
             rules_version=run.rules_version,
             policy=identity_of(engine),
+            override=None if standing.override is None else override_view(standing.override),
             counts=overview.counts,
             seeds=tuple(map(_seed_view, standing.state.tracker.seeds)),
             labels=labels,

@@ -1,4 +1,4 @@
-"""A run's life besides its reports: begin, rewind, hold, end, vanish."""
+"""A run's life besides its reports: begin, rewind, end, vanish."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from functools import partial
 
 import orjson
 from pydantic import BaseModel
+from tamiyo_core import RunState
 from tamiyo_core.learned import LEARNED
-from tamiyo_leyline import CommandOutcome, RunConfig, RunResult, RunStatus
+from tamiyo_leyline import CommandOutcome, RunConfig, RunResult
 from tamiyo_leyline.api import ClientDecision, OutcomeReply, RewindReply, RewindRequest
 
 from tamiyo_service.clock import Clock, to_micros
@@ -17,20 +18,20 @@ from tamiyo_service.errors import (
     InvalidConfigError,
     ModelRejectedError,
     NoArtifactError,
-    RunCompletedError,
     RunExistsError,
     RunNotFoundError,
 )
 from tamiyo_service.runs.change import Change
 from tamiyo_service.runs.creation import DEFAULT_POLICIES, Beginnings, leaves_policy_open, new_run
 from tamiyo_service.runs.desk import Desk
-from tamiyo_service.runs.inputs import input_entry
+from tamiyo_service.runs.engines import Engines, engine_at
+from tamiyo_service.runs.inputs import input_entry, require_open, status_row
 from tamiyo_service.runs.issued import IssuedCommands
 from tamiyo_service.runs.session import Session, Standing
 from tamiyo_service.runs.snapshots import restored
 from tamiyo_service.runs.timeline import kept_up_to
 from tamiyo_service.store.protocol import Store
-from tamiyo_service.store.rows import ClientDecisionRow, Entry, InputKind, Rewind, RunRow, StatusRow, Write
+from tamiyo_service.store.rows import ClientDecisionRow, Entry, InputKind, Rewind, RunRow, Write
 
 
 class Lifecycle:
@@ -39,13 +40,17 @@ class Lifecycle:
     Args:
         store: makes changes durable.
         beginnings: settle with which policy a run begins.
+        engines: restore earlier states.
         desk: where changes are handed in.
         clock: tells when something happens.
     """
 
-    def __init__(self, store: Store, beginnings: Beginnings, desk: Desk, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, beginnings: Beginnings, engines: Engines, desk: Desk, clock: Clock
+    ) -> None:
         self._store = store
         self._beginnings = beginnings
+        self._engines = engines
         self._desk = desk
         self._clock = clock
         self._issued = IssuedCommands(store.report)
@@ -80,22 +85,6 @@ class Lifecycle:
             AttemptConflictError: if the attempt is not the next one, and was not opened like this.
         """
         return await self._desk.change(run_id, partial(self._rewound, request))
-
-    async def hold(self, run_id: str, reason: str) -> None:
-        """Let a run only wait from now on; a new reason replaces the old one.
-
-        Raises:
-            RunNotFoundError, RunCompletedError
-        """
-        await self._desk.change(run_id, partial(self._held, reason))
-
-    async def release(self, run_id: str) -> None:
-        """End a hold, if there is one.
-
-        Raises:
-            RunNotFoundError, RunCompletedError
-        """
-        await self._desk.change(run_id, partial(self._held, None))
 
     async def complete(self, run_id: str, result: RunResult) -> None:
         """Close a run; closing it again with the same result changes nothing.
@@ -152,38 +141,29 @@ class Lifecycle:
                 f"the next attempt is {standing.attempt + 1}, not {request.attempt}", field="attempt"
             )
         kept = await kept_up_to(self._store, session.run_pk, request.to_epoch, standing.attempt, rewinds)
-        engine = session.engine
-        state = engine.initial() if kept is None else restored(engine, kept.state)
+        state = session.engine.initial() if kept is None else await self._state_after(kept, session)
         resumed = None if kept is None else kept.epoch
-        after = Standing(state, request.attempt, standing.seq + 1, standing.hold)
+        after = standing._replace(
+            state=state, attempt=request.attempt, seq=standing.seq + 1, result=None, last=None
+        )
         payload = {"to_epoch": request.to_epoch, "resumed_epoch": resumed}
         entry = self._entry(session, after, InputKind.REWIND, orjson.dumps(payload).decode())
-        status = _status(session, after) if standing.result is not None else None
+        status = status_row(session, after) if standing.result is not None else None
         return Change(after, Write((entry,), status=status), _rewind_reply(session, request.attempt, resumed))
-
-    async def _held(self, reason: str | None, session: Session) -> Change[None]:
-        standing = session.standing
-        _require_open(session)
-        if standing.hold == reason:
-            return Change(standing, None, None)
-        after = standing._replace(seq=standing.seq + 1, hold=reason)
-        kind = InputKind.RELEASE if reason is None else InputKind.HOLD
-        entry = self._entry(session, after, kind, orjson.dumps({"reason": reason}).decode())
-        return Change(after, Write((entry,), status=_status(session, after)), None)
 
     async def _completed(self, result: RunResult, session: Session) -> Change[None]:
         standing = session.standing
         if standing.result == result:
             return Change(standing, None, None)
-        _require_open(session)
+        require_open(session)
         after = standing._replace(seq=standing.seq + 1, result=result.value)
         entry = self._entry(session, after, InputKind.COMPLETE, orjson.dumps({"result": result}).decode())
-        return Change(after, Write((entry,), status=_status(session, after)), None)
+        return Change(after, Write((entry,), status=status_row(session, after)), None)
 
     async def _noted(self, outcome: CommandOutcome, session: Session) -> Change[OutcomeReply]:
         standing = session.standing
         reply = OutcomeReply(run_id=session.run_id, command_id=outcome.command_id, status=outcome.status)
-        _require_open(session)
+        require_open(session)
         await self._issued.require(session, [outcome.command_id])
         state = session.engine.queue_outcome(standing.state, outcome)
         if state == standing.state:
@@ -192,17 +172,23 @@ class Lifecycle:
         entry = self._entry(session, after, InputKind.OUTCOME, _json(outcome))
         return Change(after, Write((entry,)), reply)
 
+    async def _state_after(self, kept: Entry, session: Session) -> RunState:
+        """The run's state after a report, for the policy it has now: another's state means nothing to it."""
+        run = await self._store.run(session.run_id)
+        if run is None:
+            raise RunNotFoundError(f"there is no run {session.run_id}")
+        engine = await engine_at(self._store, self._engines, run, kept.seq)
+        state = restored(engine, kept.state)
+        if engine.config.policy == session.engine.config.policy:
+            return state
+        return state._replace(policy=session.engine.policy.initial())
+
     def _entry(self, session: Session, after: Standing, kind: InputKind, payload: str) -> Entry:
         return input_entry(session, after, kind, payload, self._clock())
 
 
 def _json(schema: BaseModel) -> str:
     return schema.model_dump_json(exclude_none=True)
-
-
-def _status(session: Session, after: Standing) -> StatusRow:
-    status = RunStatus.HELD if after.hold is not None else RunStatus.ACTIVE
-    return StatusRow(session.run_pk, RunStatus.COMPLETED if after.result else status, after.result)
 
 
 def _rewind_reply(session: Session, attempt: int, resumed_epoch: int | None) -> RewindReply:
@@ -228,12 +214,6 @@ def _require_opened(decisions: Sequence[ClientDecision], attempt: int) -> None:
                 f"no rewind opened attempt {decision.attempt}; the run is at attempt {attempt}",
                 field=f"{number}.attempt",
             )
-
-
-def _require_open(session: Session) -> None:
-    result = session.standing.result
-    if result is not None:
-        raise RunCompletedError(f"run {session.run_id} is completed ({result}); rewind it to reopen it")
 
 
 def _require_same(run: RunRow, config: RunConfig) -> None:

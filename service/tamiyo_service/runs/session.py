@@ -14,11 +14,11 @@ from functools import partial
 from itertools import islice
 from typing import Final, NamedTuple
 
-from tamiyo_core import Engine, RunState
+from tamiyo_core import Engine, Override, RunState
 
 from tamiyo_service.observability.tallies import CacheTally
 from tamiyo_service.runs.engines import Engines
-from tamiyo_service.runs.snapshots import restored
+from tamiyo_service.runs.snapshots import override_of, restored
 from tamiyo_service.store.protocol import Store
 from tamiyo_service.store.rows import Entry, RunRow
 
@@ -37,6 +37,8 @@ class Last(NamedTuple):
 class Standing(NamedTuple):
     """Where a run stands after its last numbered input."""
 
+    engine: Engine
+    """That decides from now on."""
     state: RunState
     attempt: int = 0
     seq: int = 0
@@ -44,6 +46,8 @@ class Standing(NamedTuple):
     result: str | None = None
     last: Last | None = None
     """Of the last report, if that was the last input."""
+    override: Override | None = None
+    """What an operator ordered for the next report."""
 
     @property
     def last_epoch(self) -> int | None:
@@ -54,12 +58,11 @@ class Standing(NamedTuple):
 class Session:
     """A run in memory. Use it only between `Sessions.turn` and `Sessions.release`."""
 
-    __slots__ = ("engine", "gone", "line", "run_id", "run_pk", "standing", "users")
+    __slots__ = ("gone", "line", "run_id", "run_pk", "standing", "users")
 
-    def __init__(self, run_pk: int, run_id: str, engine: Engine, standing: Standing) -> None:
+    def __init__(self, run_pk: int, run_id: str, standing: Standing) -> None:
         self.run_pk = run_pk
         self.run_id = run_id
-        self.engine = engine
         self.standing = standing
         self.line: deque[asyncio.Future[None]] | None = None
         """Those who await their turn, in order; None: nobody ever did."""
@@ -67,6 +70,11 @@ class Session:
         """Requests that hold or await the turn: a session in use is never evicted."""
         self.gone = False
         """Whether the run must be looked up again: deleted, or its last write failed."""
+
+    @property
+    def engine(self) -> Engine:
+        """That decides from now on."""
+        return self.standing.engine
 
     @property
     def is_draft(self) -> bool:
@@ -204,8 +212,8 @@ class Sessions:
         return self._cached.setdefault(run_id, session)
 
     def _session(self, row: RunRow, entry: Entry | None) -> Session:
-        engine = self._engines.stored(row.config)
-        return Session(row.run_pk, row.run_id, engine, standing_of(engine, row, entry))
+        standing = standing_of(self._engines.of_run(row), row, entry)
+        return Session(row.run_pk, row.run_id, standing)
 
     def _make_room(self) -> None:
         """Evict idle sessions until one more fits, or only sessions in use are left."""
@@ -219,9 +227,10 @@ class Sessions:
 def standing_of(engine: Engine, row: RunRow, entry: Entry | None) -> Standing:
     """The standing of a run whose latest input is `entry`."""
     if entry is None:
-        return Standing(engine.initial())
+        return Standing(engine, engine.initial())
     state = restored(engine, entry.state)
-    return Standing(state, entry.attempt, entry.seq, entry.hold, row.result, _last(entry))
+    override = override_of(entry.waiting_override)
+    return Standing(engine, state, entry.attempt, entry.seq, entry.hold, row.result, _last(entry), override)
 
 
 def _last(entry: Entry) -> Last | None:

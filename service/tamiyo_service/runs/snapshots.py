@@ -1,9 +1,9 @@
-"""A run's state as JSON, and back."""
+"""A run's state as JSON, and back; and what an operator ordered of it."""
 
 from __future__ import annotations
 
 import orjson
-from tamiyo_core import Engine, RunState
+from tamiyo_core import Engine, Override, RunState
 
 from tamiyo_service.runs.absent import UNDECIDED
 
@@ -23,3 +23,13 @@ def restored(engine: Engine, text: str) -> RunState:
     if isinstance(data, list) and data[-1:] == [UNDECIDED]:
         data[-1] = engine.policy.snapshot(engine.policy.initial())
     return engine.restore(data)
+
+
+def override_text(override: Override | None) -> str | None:
+    """An operator's order as JSON."""
+    return None if override is None else orjson.dumps(tuple(override)).decode()
+
+
+def override_of(text: str | None) -> Override | None:
+    """The inverse of `override_text`."""
+    return None if text is None else Override(*orjson.loads(text))

@@ -246,7 +246,11 @@ class MemoryStore:
         if write.labels is not None:
             self._labels[write.labels.run_pk] = write.labels.labels
         if write.status is not None:
-            self._set_status(write.status.run_pk, write.status.status, write.status.result)
+            _, status, result = write.status
+            self._touch(write.status.run_pk, status=status, result=result)
+        if write.policy is not None:
+            _, policy, chosen = write.policy
+            self._touch(write.policy.run_pk, policy=policy, chosen=chosen)
 
     def _looked_at(self, run: RunRow) -> Expired:
         entries = self._of(run.run_pk)
@@ -275,10 +279,10 @@ class MemoryStore:
             for other in entries
         )
 
-    def _set_status(self, run_pk: int, status: RunStatus, result: str | None) -> None:
+    def _touch(self, run_pk: int, **changed: Any) -> None:
         row = self._keyed(run_pk)
         assert row is not None
-        self._runs[row.run_id] = row._replace(status=status, result=result)
+        self._runs[row.run_id] = row._replace(**changed)
 
     def _overview(self, run_pk: int) -> Overview:
         entries = self._of(run_pk)

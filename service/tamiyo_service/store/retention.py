@@ -188,6 +188,7 @@ def _last_input(run_pk: int, seq: int, last: Entry | None, at: int, to_archive: 
         payload=json.dumps({"archive": to_archive}),
         reply=None,
         state="" if last is None else last.state,
+        override=None if last is None else last.waiting_override,
     )
 
 

@@ -38,6 +38,10 @@ class InputKind(StrEnum):
     RELEASE = "release"
     REWIND = "rewind"
     COMPLETE = "complete"
+    OVERRIDE = "override"
+    WITHDRAWAL = "withdrawal"
+    """Of an override that no report has taken yet."""
+    POLICY = "policy"
     NOTE = "note"
     LABELS = "labels"
     PRUNE = "prune"
@@ -45,7 +49,7 @@ class InputKind(StrEnum):
 
 
 class RunRow(NamedTuple):
-    """A run as created; only `status` and `result` ever change, and never with a report."""
+    """A run as created; only `policy`, `status`, `result` and `chosen` ever change, never with a report."""
 
     run_pk: int
     run_id: str
@@ -53,9 +57,12 @@ class RunRow(NamedTuple):
     """RunConfig as JSON, defaults filled in."""
     rules_version: str
     policy: str
+    """Name of the policy it has now."""
     created_at: int
     status: RunStatus = RunStatus.ACTIVE
     result: str | None = None
+    chosen: str | None = None
+    """The policy an operator gave it since, a PolicyChoice as JSON; None: that of its configuration."""
 
 
 class Entry(NamedTuple):
@@ -94,6 +101,14 @@ class Entry(NamedTuple):
     advice: str | None = None
     """What a network said about a report, as JSON: a list of one [log_probs, value, uncertainty] for each
     question, or a string that tells why there is no advice. None: no network was asked."""
+    override: str | None = None
+    """An operator's order as JSON, a list in the order of `Override`. Of a report: the one it was decided
+    with. Of a late report, or of another input: the one that waits for the next report."""
+
+    @property
+    def waiting_override(self) -> str | None:
+        """The operator's order that waits after this input."""
+        return None if self.kind is InputKind.REPORT and not self.backfill else self.override
 
 
 def run_of(row: Sequence[Any]) -> RunRow:
@@ -136,6 +151,16 @@ class LabelsRow(NamedTuple):
     labels: tuple[tuple[str, str], ...]
 
 
+class PolicyRow(NamedTuple):
+    """The policy a run has from now on."""
+
+    run_pk: int
+    policy: str
+    """Its name."""
+    chosen: str
+    """A PolicyChoice as JSON."""
+
+
 class Write(NamedTuple):
     """What one request appends: all of it or nothing."""
 
@@ -143,6 +168,7 @@ class Write(NamedTuple):
     outcomes: tuple[OutcomeRow, ...] = ()
     status: StatusRow | None = None
     labels: LabelsRow | None = None
+    policy: PolicyRow | None = None
 
 
 class NewRun(NamedTuple):

@@ -105,7 +105,7 @@ class SqlJournal(Watched):
     async def reports(self, run_pk: int, attempt: int, epochs: range, limit: int) -> list[Entry]:
         """Reports by epoch."""
         epoch = journal.c.epoch
-        wanted = _entries(journal.c.payload, advice=journal.c.advice)
+        wanted = _entries(journal.c.payload, advice=journal.c.advice, override=journal.c.override)
         wanted = wanted.where(journal.c.run_pk == run_pk, journal.c.attempt == attempt)
         wanted = wanted.where(epoch >= epochs.start, epoch < epochs.stop)
         return await self._listed(wanted.order_by(epoch).limit(limit))
@@ -147,9 +147,9 @@ class SqlJournal(Watched):
         return [entry_of(row) for row in rows]
 
 
-def _entries(payload: Any, *more: Any, advice: Any = _NONE) -> Select[Any]:
+def _entries(payload: Any, *more: Any, advice: Any = _NONE, override: Any = _NONE) -> Select[Any]:
     """Entries without the states after them, and what comes before their columns."""
-    instead = {"payload": payload, "state": _NOTHING, "advice": advice}
+    instead = {"payload": payload, "state": _NOTHING, "advice": advice, "override": override}
     columns = (instead[name].label(name) if name in instead else journal.c[name] for name in Entry._fields)
     return select(*more, *columns)
 

@@ -158,7 +158,7 @@ class Transactions:
 
 
 def _touches_runs(write: Write) -> bool:
-    return write.status is not None or write.labels is not None
+    return write[2:] != (None, None, None)
 
 
 def _touch_runs(connection: Connection, writes: Sequence[Write]) -> None:
@@ -167,6 +167,10 @@ def _touch_runs(connection: Connection, writes: Sequence[Write]) -> None:
             changed = update(runs).where(runs.c.run_pk == write.status.run_pk)
             values = {"status": write.status.status.value, "result": write.status.result}
             connection.execute(changed.values(values))
+        if write.policy is not None:
+            run_pk, policy, chosen = write.policy
+            changed = update(runs).where(runs.c.run_pk == run_pk)
+            connection.execute(changed.values(policy=policy, chosen=chosen))
         if write.labels is not None:
             connection.execute(delete(run_labels).where(run_labels.c.run_pk == write.labels.run_pk))
             insert_labels(connection, *write.labels)
