@@ -198,7 +198,7 @@ def recompute(session: Session, before: Entry | None, entry: Entry) -> tuple[Epo
         hold=entry.hold,
         draw=_draw(session, report),
         backfill=entry.backfill,
-        advice=_advice_of(entry.advice),
+        advice=advice_of(entry.advice),
         override=override_of(entry.override),
     )
     return report, step
@@ -245,7 +245,8 @@ def _advice_json(advice: Advice | None) -> str | None:
     return orjson.dumps(advice if isinstance(advice, str) else list(map(tuple, advice))).decode()
 
 
-def _advice_of(text: str | None) -> Advice | None:
+def advice_of(text: str | None) -> Advice | None:
+    """What a network said, as the journal has it."""
     advice = None if text is None else orjson.loads(text)
     if not isinstance(advice, list):
         return advice
