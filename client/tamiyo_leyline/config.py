@@ -10,15 +10,14 @@ from tamiyo_leyline.constraints import Explained, WholeNumber, fault, listed
 from tamiyo_leyline.enums import AccuracyUnit, Objective
 from tamiyo_leyline.fields import (
     MAX_SEEDS,
+    Annotations,
     BlueprintName,
     Count,
     Identifier,
-    Label,
     NonNegative,
     Number,
     Probability,
     Request,
-    Text,
 )
 from tamiyo_leyline.topology import TOPOLOGIES, Topology, topology_named
 
@@ -240,7 +239,7 @@ class RunConfig(Request):
         50, description="Epochs the training is planned to take."
     )
     host: HostDescription = Field(default=HostDescription.model_construct(), description="The host network.")
-    labels: Annotated[dict[Label, Text], Field(max_length=32)] = Field(
+    labels: Annotations = Field(
         default_factory=dict, description="The operator's own keys and values."
     )
     shadow: Annotated[tuple[PolicyChoice, ...], Field(max_length=MAX_SHADOWS, strict=False)] = Field(

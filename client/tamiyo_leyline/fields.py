@@ -27,6 +27,7 @@ from tamiyo_leyline.constraints import Explained, WholeNumber
 from tamiyo_leyline.enums import CommandStatus, RiskLevel, SeedStage, member_of
 
 MAX_SEEDS: Final = 64
+MAX_LABELS: Final = 32
 MAX_COUNT: Final = 2**53 - 1
 """Largest count on the wire: what every JSON reader holds exactly."""
 RUN_ID_PATTERN: Final = r"^[A-Za-z0-9._:-]{1,128}$"
@@ -219,7 +220,9 @@ BlueprintName = Annotated[
 """A blueprint's name, folded to lower case at the border."""
 Label = Identifier
 """A key of labels or annotations."""
-Annotations = Annotated[dict[Label, Text], Field(max_length=32)]
+Annotations = Annotated[
+    dict[Label, Text], Field(max_length=MAX_LABELS, json_schema_extra={"additionalProperties": False})
+]
 
 
 def _in_utc(moment: datetime) -> datetime:

@@ -34,6 +34,7 @@ class JsonBody:
         code: what a body that breaks the schema is called.
         most: None: the body is one `schema`; else a list of up to so many.
         optional: whether an empty body stands for ``{}``.
+        strict: whether what is lenient as an answer is taken exactly.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class JsonBody:
         *,
         most: int | None = None,
         optional: bool = False,
+        strict: bool = False,
     ) -> None:
         self.schema: Final = schema
         self._code = code
         self._most = most
         self._optional = optional
+        self._strict = strict or None
         self._adapter: TypeAdapter[Any] | None = None
 
     async def __call__(self, request: Request) -> Any:
@@ -65,7 +68,7 @@ class JsonBody:
         if self._adapter is None:
             self._adapter = TypeAdapter(self._wanted())
         try:
-            return self._adapter.validate_json(body)
+            return self._adapter.validate_json(body, strict=self._strict)
         except ValidationError as error:
             raise UnreadableBodyError(error, self._code) from error
 

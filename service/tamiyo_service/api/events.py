@@ -8,6 +8,7 @@ from fastapi import APIRouter, Header, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from tamiyo_leyline import ProblemCode
 from tamiyo_leyline.api import LiveEvent
+from tamiyo_leyline.fields import MAX_LABELS
 
 from tamiyo_service.api.queries import Label
 from tamiyo_service.api.schemas import RunIdPath, problems
@@ -37,13 +38,16 @@ def _known_type(name: str) -> str:
     return known
 
 
+TypeName = Annotated[str, AfterValidator(_known_type), Field(json_schema_extra={"enum": list(TYPES)})]
+
+
 class EventQuery(BaseModel):
     """Which events of one run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    type: list[Annotated[str, AfterValidator(_known_type)]] = Field(
-        [], description=f"{', '.join(TYPES)}; repeated: any of them."
+    type: list[TypeName] = Field(
+        [], max_length=len(TYPES), description=f"{', '.join(TYPES)}; repeated: any of them."
     )
     since_id: str | None = Field(
         None,
@@ -56,7 +60,9 @@ class AllEventsQuery(EventQuery):
     """Which events of all runs."""
 
     label: list[Label] = Field(
-        [], description="Of runs with this label, `key:value`; repeated: all must match."
+        [],
+        max_length=MAX_LABELS,
+        description="Of runs with this label, `key:value`; repeated: all must match.",
     )
 
 

@@ -6,13 +6,13 @@ import re
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import Depends, Query, Request
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from tamiyo_leyline import ActionKind, ActionLayout, RiskLevel, RunStatus
 from tamiyo_leyline.api import DEFAULT_PAGE, MAX_PAGE
-from tamiyo_leyline.fields import MAX_COUNT
+from tamiyo_leyline.fields import MAX_COUNT, MAX_LABELS
 
 from tamiyo_service.clock import Clock, to_micros
 from tamiyo_service.errors import InvalidQueryError
@@ -21,7 +21,10 @@ from tamiyo_service.store.rows import DecisionFilter, Position, RunFilter
 
 _GERMINATION: Final = re.compile(r"GERMINATE_[A-Z0-9_]{1,64}", re.ASCII)
 _REPEATABLE: Final = frozenset({"action", "label", "type"})
+_MOST_ACTIONS: Final = 70
+"""A topology of the most blueprints has fewer."""
 _KINDS: Final = tuple(kind.value for kind in ActionKind)
+_DATE_AND_TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}", re.ASCII)
 
 
 def _known_policy(name: str) -> str:
@@ -37,8 +40,26 @@ def _key_and_value(label: str) -> str:
     return label
 
 
-PolicyName = Annotated[str, AfterValidator(_known_policy)]
-Label = Annotated[str, AfterValidator(_key_and_value)]
+def _written_out(moment: object) -> object:
+    # pydantic takes a bare number, too, for seconds or milliseconds since 1970, as it pleases.
+    if isinstance(moment, str) and _DATE_AND_TIME.match(moment) is None:
+        raise ValueError("must be a time with its offset, such as 2026-01-31T12:00:00Z")
+    return moment
+
+
+def _name_policies(schema: dict[str, Any]) -> None:
+    schema["enum"] = list(POLICY_NAMES)
+
+
+_ACTION_PATTERN: Final = f"^({'|'.join(_KINDS)}|GERMINATE_[A-Z0-9_]{{1,64}})$"
+
+PolicyName = Annotated[str, AfterValidator(_known_policy), Field(json_schema_extra=_name_policies)]
+Label = Annotated[
+    str, AfterValidator(_key_and_value), Field(json_schema_extra={"pattern": r"^[^:]+:[\s\S]*$"})
+]
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
+ActionName = Annotated[str, Field(json_schema_extra={"pattern": _ACTION_PATTERN})]
+"""Checked by `DecisionFilters`, which knows a run's blueprints, and in any case."""
 
 
 class NoQuery(BaseModel):
@@ -79,7 +100,9 @@ class PageQuery(BaseModel):
 class RunQuery(PageQuery):
     """Which runs."""
 
-    label: list[Label] = Field([], description="`key:value`; repeated: all must match.")
+    label: list[Label] = Field(
+        [], max_length=MAX_LABELS, description="`key:value`; repeated: all must match."
+    )
     policy: PolicyName | None = Field(None, description="Name of the policy that decides.")
     status: RunStatus | None = Field(None, description="ACTIVE, HELD or COMPLETED.")
     silent_for: float | None = Field(
@@ -100,8 +123,9 @@ class DecisionFilters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    action: list[str] = Field(
+    action: list[ActionName] = Field(
         [],
+        max_length=_MOST_ACTIONS,
         description="WAIT, GERMINATE (any), GERMINATE_<BLUEPRINT>, FOSSILIZE or CULL; repeated: any of them.",
     )
     since_epoch: int | None = Field(None, ge=0, le=MAX_COUNT, description="First epoch.")
@@ -110,8 +134,8 @@ class DecisionFilters(BaseModel):
     risk: Literal["GREEN", "YELLOW", "ORANGE", "RED", "CRITICAL"] | None = Field(
         None, description="Highest risk among the decision's commands."
     )
-    since: AwareDatetime | None = Field(None, description="Decided at or after, ISO 8601 with a time zone.")
-    until: AwareDatetime | None = Field(None, description="Decided before, ISO 8601 with a time zone.")
+    since: Moment | None = Field(None, description="Decided at or after, ISO 8601 with a time zone.")
+    until: Moment | None = Field(None, description="Decided before, ISO 8601 with a time zone.")
 
     def filtered(
         self, position: Position | None, run_pk: int | None = None, layout: ActionLayout | None = None

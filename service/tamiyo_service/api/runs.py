@@ -32,7 +32,7 @@ CONFIG: Final = JsonBody(RunConfig, ProblemCode.INVALID_CONFIG, optional=True)
 REWIND: Final = JsonBody(RewindRequest)
 COMPLETE: Final = JsonBody(CompleteRequest)
 OUTCOME: Final = JsonBody(OutcomeRequest)
-CLIENT_DECISIONS: Final = JsonBody(ClientDecision, most=MAX_CLIENT_DECISIONS)
+CLIENT_DECISIONS: Final = JsonBody(ClientDecision, most=MAX_CLIENT_DECISIONS, strict=True)
 ClientDecisionsBody = Annotated[list[ClientDecision], Depends(CLIENT_DECISIONS)]
 OutcomeBody = Annotated[OutcomeRequest, Depends(OUTCOME)]
 CompleteBody = Annotated[CompleteRequest, Depends(COMPLETE)]

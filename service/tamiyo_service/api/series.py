@@ -10,7 +10,7 @@ from tamiyo_leyline import ProblemCode
 from tamiyo_leyline.fields import MAX_COUNT
 
 from tamiyo_service.api.cursor import decode_cursor, encode_cursor
-from tamiyo_service.api.queries import DecisionFilters, RunQuery
+from tamiyo_service.api.queries import ActionName, DecisionFilters, RunQuery
 from tamiyo_service.api.schemas import RunIdPath, problems
 from tamiyo_service.api.services import Wired
 from tamiyo_service.runs.fleet import Fleet, FleetFilter
@@ -48,7 +48,7 @@ class FleetQuery(RunQuery):
 
     search: str = Field("", max_length=128, description="Part of the run's id, in any case.")
     silent: bool = Field(False, description="Whether to list only runs that have gone silent.")
-    action: str | None = Field(
+    action: ActionName | None = Field(
         None,
         description="What a run did last, leaving out WAIT: GERMINATE (any), GERMINATE_<BLUEPRINT>, "
         "FOSSILIZE, CULL; WAIT: it has done nothing else.",
