@@ -26,6 +26,7 @@ from tamiyo_service.api import (
     notes,
     operators,
     page,
+    replay,
     runs,
     series,
 )
@@ -64,6 +65,7 @@ from tamiyo_service.runs.intake import Intake
 from tamiyo_service.runs.lifecycle import Lifecycle
 from tamiyo_service.runs.newcomers import Newcomers
 from tamiyo_service.runs.remarks import Remarks
+from tamiyo_service.runs.replaying import Replays
 from tamiyo_service.runs.reports import Reports
 from tamiyo_service.runs.session import Sessions
 from tamiyo_service.runs.steering import Steering
@@ -127,6 +129,7 @@ def create_app(
         notes,
         models,
         operators,
+        replay,
         series,
         health,
         metrics,
@@ -193,6 +196,7 @@ def _wire(settings: Settings, store: Store | None, clock: Clock, tracer: Tracer 
         sweeper=sweeper,
         field_reports=FieldReports(store, history),
         remarks=Remarks(store, desk, clock),
+        replays=Replays(store, engines, activations, registry),
         registry=registry,
         batcher=advisor,
         activations=activations,

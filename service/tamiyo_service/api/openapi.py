@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from tamiyo_leyline import LEYLINE_VERSION
 from tamiyo_leyline.api import LEYLINE_HEADER
 
-from tamiyo_service.api import batch, epoch, models, notes, operators, runs
+from tamiyo_service.api import batch, epoch, models, notes, operators, replay, runs
 from tamiyo_service.api.bodies import input_schemas
 
 _ABOUT = (
@@ -29,6 +29,7 @@ _BODIES: Final = [
     operators.POLICY,
     notes.NOTE,
     notes.LABELS,
+    replay.REPLAY,
     runs.CONFIG,
     runs.REWIND,
     runs.COMPLETE,

@@ -27,6 +27,7 @@ from tamiyo_service.runs.history import History
 from tamiyo_service.runs.intake import Intake
 from tamiyo_service.runs.lifecycle import Lifecycle
 from tamiyo_service.runs.remarks import Remarks
+from tamiyo_service.runs.replaying import Replays
 from tamiyo_service.runs.steering import Steering
 from tamiyo_service.store.protocol import Store
 
@@ -49,6 +50,7 @@ class Services:
         sweeper: deletes runs that need not be kept.
         field_reports: tell what became of seeds.
         remarks: keeps what operators say of runs.
+        replays: tell what other policies would have decided.
         batcher: asks networks for many runs at once.
         registry: knows the models.
         activations: tell which of them are active.
@@ -73,6 +75,7 @@ class Services:
     sweeper: Sweeper
     field_reports: FieldReports
     remarks: Remarks
+    replays: Replays
     registry: Registry
     batcher: Batcher
     activations: Activations
