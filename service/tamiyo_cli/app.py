@@ -169,6 +169,17 @@ def prune(
 
 
 @app.command()
+def migrate(database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
+    """Make the database or bring it up to date, and end: what a service does when it starts.
+
+    For deployments of several services: docs/deployment.md.
+    """
+    from tamiyo_cli.migrate import migrate_database
+
+    migrate_database(database_url, as_json=as_json)
+
+
+@app.command()
 def backup(
     file: Annotated[Path, typer.Argument(help="Where the copy goes.")],
     database_url: DatabaseUrl = None,

@@ -15,7 +15,7 @@ from tamiyo_service.retention.archive import ArchiveError, open_archive
 from tamiyo_service.serve import ExposedError, require_sheltered
 from tamiyo_service.settings import PREFIX, Settings, unknown_variables
 from tamiyo_service.store.dialect import Database, DatabaseUnusableError, DatabaseUrlError, database_at
-from tamiyo_service.store.migrate import REVISION, schema_revision
+from tamiyo_service.store.migrate import REVISION, pending, schema_revision
 from tamiyo_service.store.sqlite import SqliteDatabase
 
 from tamiyo_cli.findings import Finding, failed, ok, skipped, warning
@@ -56,7 +56,7 @@ def store_findings(url: str) -> Iterator[Finding]:
         yield failed("store", str(error), "set TAMIYO_DATABASE_URL, or give --database-url")
         return
     try:
-        yield _schema(database)
+        yield from _schema(database)
     except DatabaseUnusableError as error:
         what, _, remedy = str(error).rpartition("; ")
         yield failed("store", what, remedy)
@@ -100,23 +100,33 @@ def model_findings(settings: Settings) -> Iterator[Finding]:
     yield _device(settings)
 
 
-def _schema(database: Database) -> Finding:
+def _schema(database: Database) -> Iterator[Finding]:
     if isinstance(database, SqliteDatabase) and not database.path.exists():
         database.require_place()
-        return ok("store", f"{database.path} is not there yet: the service makes it")
+        yield ok("store", f"{database.path} is not there yet: the service makes it")
+        return
     revision = schema_revision(database)
     if revision is None:
-        return ok("store", f"empty: the service makes its tables (schema {REVISION})")
-    if revision == REVISION:
-        return ok("store", f"schema {revision}, which this version works with")
-    if revision > REVISION:
+        yield ok("store", f"empty: the service makes its tables (schema {REVISION})")
+    elif revision == REVISION:
+        yield ok("store", f"schema {revision}, which this version works with")
+    elif revision > REVISION:
         what = f"schema {revision} was written by a newer Tamiyo; this one knows {REVISION}"
-        return failed("store", what, "use that version, or a copy from before")
-    return warning(
+        yield failed("store", what, "use that version, or a copy from before")
+    else:
+        yield from _upgrade(revision)
+
+
+def _upgrade(revision: str) -> Iterator[Finding]:
+    """What the next start, or `tamiyo migrate`, will do."""
+    yield warning(
         "store",
-        f"schema {revision}: the next start upgrades it to {REVISION}, and older versions cannot use it then",
+        f"schema {revision}: the next start upgrades it to {REVISION}; older services that run may go on, "
+        "but none starts on it any more",
         "make a copy first: tamiyo backup FILE (PostgreSQL: pg_dump)",
     )
+    for migration in pending(revision):
+        yield ok("upgrade", f"{migration.revision}: {migration.what}")
 
 
 def _room(check: str, folder: Path) -> Finding:

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from tamiyo_leyline import PolicyChoice
 
@@ -48,12 +48,43 @@ def _choices(text: str) -> str:
     return text
 
 
+def _secret(file: Path) -> Path:
+    try:
+        empty = not file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        raise ValueError(f"cannot be read: {error}") from error
+    if empty:
+        raise ValueError("is empty")
+    return file
+
+
+def _with_password(url: str, given: ValidationInfo) -> str:
+    """The URL of a database with a password, with that of the file."""
+    file: Path | None = given.data.get("database_password_file")
+    if file is None or not url.startswith("postgresql"):
+        return url
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parts = make_url(url)
+    except ArgumentError:
+        return url  # whoever opens it says what is wrong with it
+    password = file.read_text(encoding="utf-8").strip()
+    return parts.set(password=password).render_as_string(hide_password=False)
+
+
 class Settings(BaseSettings):
     """Everything an operator may choose; immutable."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
-    database_url: str = Field(
+    database_password_file: Annotated[Path, BeforeValidator(_named), AfterValidator(_secret)] | None = Field(
+        None,
+        description="File with the password of a PostgreSQL database, such as a secret of the container's; "
+        "it wins over one in `database_url`.",
+    )
+    database_url: Annotated[str, AfterValidator(_with_password)] = Field(
         "sqlite:///tamiyo.db",
         description="Where runs and decisions are kept, as an SQLAlchemy URL; a relative SQLite path starts "
         "at the working directory.",

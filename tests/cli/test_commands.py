@@ -30,6 +30,7 @@ COMMANDS = (
         "follow",
         "hold",
         "label",
+        "migrate",
         "models",
     ),
     *("note", "prune", "release", "runs", "serve", "show", "why"),

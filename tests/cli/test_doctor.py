@@ -14,6 +14,7 @@ from tamiyo_cli.app import app
 from tamiyo_cli.findings import Verdict
 from tamiyo_models import SHIPPED
 from tamiyo_service.store import prepare_database
+from tamiyo_service.store.migrate import REVISION
 from typer.testing import CliRunner
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "tamiyo-0.1.0.db"
@@ -72,6 +73,9 @@ def test_an_older_database_is_told_what_an_upgrade_does_and_is_left_alone(tmp_pa
     assert code == 0
     assert findings["store"][0]["verdict"] == "warning"
     assert "upgrades it to" in findings["store"][0]["detail"]
+    steps = [step["detail"].split(": ")[0] for step in findings["upgrade"]]
+    assert steps == [f"{number:04}" for number in range(2, int(REVISION) + 1)]
+    assert findings["upgrade"][0]["detail"].startswith("0002: Indices for the lists")
     assert "backup" in findings["store"][0]["remedy"]
     assert file.read_bytes() == before
 

@@ -45,3 +45,30 @@ def test_a_misspelt_setting_is_in_the_log_of_the_start(tmp_path: Path) -> None:
     entry = json.loads(ended.stderr.splitlines()[0])
     assert (entry["event"], entry["level"]) == ("unknown_setting", "warning")
     assert (entry["variable"], entry["did_you_mean"]) == ("TAMIYO_PRT", "TAMIYO_PORT")
+
+
+def test_a_password_in_a_file_is_that_of_the_database(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("p@ss:w/rd\n", encoding="utf-8")
+    for url in (
+        "postgresql://tamiyo@db/runs?sslmode=require",
+        "postgresql://tamiyo:old@db/runs?sslmode=require",
+    ):
+        settings = Settings(database_url=url, database_password_file=file)
+        assert settings.database_url == "postgresql://tamiyo:p%40ss%3Aw%2Frd@db/runs?sslmode=require"
+    assert (
+        Settings(database_url="sqlite:///a.db", database_password_file=file).database_url == "sqlite:///a.db"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, "cannot be read"), (b"\n", "is empty"), (b"\xff", "cannot")]
+)
+def test_a_password_file_without_a_password_is_refused(
+    tmp_path: Path, content: bytes | None, said: str
+) -> None:
+    file = tmp_path / "password"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ValueError, match=said):
+        Settings(database_url="postgresql://tamiyo@db/runs", database_password_file=file)

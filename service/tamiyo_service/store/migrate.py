@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import SQLAlchemyError
@@ -10,9 +10,22 @@ from sqlalchemy.exc import SQLAlchemyError
 from tamiyo_service.store.dialect import Database, DatabaseUnusableError, database_at
 from tamiyo_service.store.schema import journal
 
-REVISION: Final = "0004"
+REVISION: Final = "0005"
 """The schema this version works with: the latest migration."""
 _VERSION_TABLE: Final = "alembic_version"
+_SCRIPTS: Final = "tamiyo_service:migrations"
+
+
+class Migration(NamedTuple):
+    """A step from one schema to the next.
+
+    Attributes:
+        revision: the schema it leads to.
+        what: what it does, in a sentence.
+    """
+
+    revision: str
+    what: str
 
 
 def prepare_database(url: str) -> None:
@@ -57,6 +70,22 @@ def schema_revision(database: Database) -> str | None:
         raise database.unusable(error) from error
 
 
+def pending(revision: str | None) -> tuple[Migration, ...]:
+    """The migrations that a database of this revision lacks, in the order they are applied.
+
+    Args:
+        revision: one that this version knows; None: an empty database.
+    """
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", _SCRIPTS)
+    steps = ScriptDirectory.from_config(config).walk_revisions(revision or "base", "head")
+    found = [Migration(step.revision, step.doc) for step in steps if step.revision != revision]
+    return tuple(reversed(found))
+
+
 def upgrade(database: Database) -> None:
     """Apply every migration the database lacks, all in one transaction; one process at a time."""
     # Alembic brings a templating engine along; only a new or older database needs it.
@@ -66,7 +95,7 @@ def upgrade(database: Database) -> None:
     with database.writer.begin() as connection:
         database.lock_schema(connection)
         config = Config(attributes={"connection": connection})
-        config.set_main_option("script_location", "tamiyo_service:migrations")
+        config.set_main_option("script_location", _SCRIPTS)
         command.upgrade(config, "head")
 
 
