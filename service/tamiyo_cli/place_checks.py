@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from tamiyo_leyline.validation import field_errors
 from tamiyo_service.learned.artifacts import Artifact, Library, Refused
 from tamiyo_service.retention.archive import ArchiveError, open_archive
-from tamiyo_service.serve import ExposedError, require_sheltered
+from tamiyo_service.serve import CertificateError, require_certificate
 from tamiyo_service.settings import PREFIX, Settings, unknown_variables
 from tamiyo_service.store.dialect import Database, DatabaseUnusableError, DatabaseUrlError, database_at
 from tamiyo_service.store.migrate import REVISION, pending, schema_revision
@@ -33,15 +33,15 @@ def settings_of(environment: Mapping[str, str]) -> tuple[Settings | None, list[F
         found.append(warning("configuration", f"{variable} is no setting", remedy))
     try:
         settings = Settings()
-        require_sheltered(settings)
+        require_certificate(settings)
     except ValidationError as error:
         for fault in field_errors(error):
             message = f"{PREFIX}{fault.field.upper()}: {fault.message}"
             found.append(failed("configuration", message, "correct it; see docs/settings.md"))
         return None, found
-    except ExposedError as error:
-        what, _, remedy = str(error).partition("; ")
-        return settings, [*found, failed("configuration", what, remedy)]
+    except CertificateError as error:
+        remedy = "correct TAMIYO_TLS_CERTFILE and TAMIYO_TLS_KEYFILE"
+        return settings, [*found, failed("configuration", str(error), remedy)]
     given = len(settings.model_fields_set)
     return settings, found or [
         ok("configuration", f"valid; {given} of {len(Settings.model_fields)} settings given")

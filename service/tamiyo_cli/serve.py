@@ -19,7 +19,7 @@ def serve_until_stopped(
     """
     from tamiyo_service.observability.tracing import TracingError
     from tamiyo_service.retention.archive import ArchiveError
-    from tamiyo_service.serve import ExposedError, serve
+    from tamiyo_service.serve import CertificateError, serve
     from tamiyo_service.settings import Settings
     from tamiyo_service.store.dialect import DatabaseUnusableError, DatabaseUrlError
 
@@ -30,6 +30,6 @@ def serve_until_stopped(
         for fault in field_errors(error):
             typer.echo(f"tamiyo serve: {fault.field}: {fault.message}", err=True)
         raise typer.Exit(2) from error
-    except (ExposedError, ArchiveError, DatabaseUrlError, DatabaseUnusableError, TracingError) as error:
+    except (CertificateError, ArchiveError, DatabaseUrlError, DatabaseUnusableError, TracingError) as error:
         typer.echo(f"tamiyo serve: {error}", err=True)
         raise typer.Exit(2) from error

@@ -6,9 +6,11 @@ import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import Final
 
+import structlog
 from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tamiyo_core.learned import LEARNED
@@ -29,13 +31,18 @@ from tamiyo_service.api import (
     replay,
     runs,
     series,
+    session,
 )
 from tamiyo_service.api.border import Border, Gate
+from tamiyo_service.api.calling import authorize
 from tamiyo_service.api.epoch import EpochEndpoint
 from tamiyo_service.api.handlers import install
 from tamiyo_service.api.openapi import describe
 from tamiyo_service.api.queries import refuse_repetitions
 from tamiyo_service.api.services import Services
+from tamiyo_service.auth.guard import Guard
+from tamiyo_service.auth.limits import Limiter, parse_rate
+from tamiyo_service.auth.ring import KeyRing
 from tamiyo_service.clock import Clock, utc_now
 from tamiyo_service.learned.activation import Activations
 from tamiyo_service.learned.batcher import Batcher
@@ -71,6 +78,8 @@ from tamiyo_service.runs.session import Sessions
 from tamiyo_service.runs.steering import Steering
 from tamiyo_service.settings import Settings, shadow_choices
 from tamiyo_service.store import SqlStore, Store
+
+_LOG: Final = structlog.get_logger(__name__)
 
 
 def create_app(
@@ -113,7 +122,12 @@ def create_app(
     )
     app.state.services = services
     border = Border(
-        app.behind_border, services.gate, endpoint, settings.body_seconds, services.tally.refusals
+        app.behind_border,
+        services.gate,
+        services.guard,
+        endpoint,
+        settings.body_seconds,
+        services.tally.refusals,
     )
     app.border = border if tracer is None else TracedRequests(border, tracer)
     app.state.tracing = tracing
@@ -131,12 +145,13 @@ def create_app(
         operators,
         replay,
         series,
+        session,
         health,
         metrics,
     ):
-        app.include_router(module.router, dependencies=[Depends(refuse_repetitions)])
+        app.include_router(module.router, dependencies=[Depends(authorize), Depends(refuse_repetitions)])
     app.include_router(page.page_router(page.PageFiles.shipped()))
-    describe(app, endpoint.documentation)
+    describe(app, endpoint.documentation, keys_required=settings.keys_required)
     return app
 
 
@@ -180,6 +195,7 @@ def _wire(settings: Settings, store: Store | None, clock: Clock, tracer: Tracer 
     live = Hub(store, lambda: gate.stopping, seats=settings.subscribers)
     sweeper = _sweeper(settings, store, sessions, clock)
     history = History(store, engines)
+    ring = KeyRing(store.keys, clock) if settings.keys_required else None
     return Services(
         store=store,
         intake=Intake(sessions, desk, newcomers, seat, reports, auto_create=settings.auto_create),
@@ -206,7 +222,18 @@ def _wire(settings: Settings, store: Store | None, clock: Clock, tracer: Tracer 
         tally=tally,
         observed=Observed(store, sessions, tally, advisor, shadows, live, sweeper),
         silence=Silence(store, clock),
+        guard=_guard(settings, ring),
+        ring=ring,
     )
+
+
+def _guard(settings: Settings, ring: KeyRing | None) -> Guard:
+    rates = (settings.rate_limit_key, settings.rate_limit_run)
+    per_key, per_run = (
+        None if rate is None else Limiter(parse_rate(rate), what)
+        for rate, what in zip(rates, ("a key", "about a run, everybody together"), strict=True)
+    )
+    return Guard(ring, metrics_open=settings.metrics_open, per_key=per_key, per_run=per_run)
 
 
 def _sweeper(settings: Settings, store: Store, sessions: Sessions, clock: Clock) -> Sweeper:
@@ -222,8 +249,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await services.store.open()
     await services.activations.open(load=services.default_policy == LEARNED)
     await services.intake.warm_up()
+    if services.ring is not None and not await services.store.keys.all():
+        _LOG.warning("no_keys", remedy="nobody can call: make one with `tamiyo keys create`")
     try:
-        async with services.sweeper.running(), services.shadows.running():
+        async with AsyncExitStack() as running:
+            await running.enter_async_context(services.sweeper.running())
+            await running.enter_async_context(services.shadows.running())
+            if services.ring is not None:
+                await running.enter_async_context(services.ring.running())
             yield
     finally:
         services.gate.close()

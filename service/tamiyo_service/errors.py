@@ -10,7 +10,8 @@
     │                         InvalidRequestError, UnknownBlueprintError, UnknownCommandError,
     │                         NoArtifactError, LeylineMismatchError, PayloadTooLargeError,
     │                         UnsupportedMediaTypeError, ForeignOriginError
-    ├── UnavailableError      OverloadedError, StoreUnavailableError, ShuttingDownError
+    ├── DeniedError           UnauthorizedError, ForbiddenError
+    ├── UnavailableError      RateLimitedError, OverloadedError, StoreUnavailableError, ShuttingDownError
     ├── VersionConflictError  (never leaves the service: another process advanced the run)
     ├── ExplanationError      a stored decision and its recomputation differ
     └── DefectError           one report of a batch met a defect; the others have their replies
@@ -133,8 +134,33 @@ class ForeignOriginError(InvalidError):
     """A browser sent the request for a page of another origin: only the own page may change anything."""
 
 
+class DeniedError(TamiyoError):
+    """Whoever calls may not do this: send the right key."""
+
+
+class UnauthorizedError(DeniedError):
+    """Nobody knows who calls: send a key that is known, not revoked and not expired."""
+
+
+class ForbiddenError(DeniedError):
+    """The key is known and not for this: use one of the scope, or of the runs, that the message names."""
+
+
 class UnavailableError(TamiyoError):
     """The service cannot take the request now: send it again later, unchanged."""
+
+
+class RateLimitedError(UnavailableError):
+    """Too many requests: send it again after so many seconds.
+
+    Args:
+        message: what the limit is.
+        seconds: until one more is taken.
+    """
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class OverloadedError(UnavailableError):

@@ -64,7 +64,11 @@ def server_config(app: FastAPI | str, settings: Settings, **options: Any) -> Bou
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,
+        # Whom nobody trusts is not believed when they say who they are.
+        proxy_headers=settings.trusted_proxies is not None,
+        forwarded_allow_ips=settings.trusted_proxies or "",
+        ssl_certfile=settings.tls_certfile,
+        ssl_keyfile=settings.tls_keyfile,
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=settings.shutdown_seconds,
         **options,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import signal
 import socket
+import ssl
 import threading
 from types import FrameType
 from typing import Final
@@ -23,8 +23,8 @@ from tamiyo_service.workers import serve_with_workers
 _LOG: Final = structlog.get_logger(__name__)
 
 
-class ExposedError(ValueError):
-    """The service would listen beyond loopback without authentication."""
+class CertificateError(ValueError):
+    """The certificate or its key cannot be used; the message says why."""
 
 
 class _Server(uvicorn.Server):
@@ -43,12 +43,12 @@ def serve(settings: Settings | None = None) -> None:
         settings: None: read from the environment.
 
     Raises:
-        ExposedError: if it would listen beyond loopback without authentication.
+        CertificateError: if the certificate or its key cannot be used.
         DatabaseUrlError: if the database URL cannot be used.
         DatabaseUnusableError: if the database cannot be used.
     """
     settings = Settings() if settings is None else settings
-    require_sheltered(settings)
+    require_certificate(settings)
     configure_logs(settings.log_level)
     for name, meant in unknown_variables(os.environ).items():
         _LOG.warning("unknown_setting", variable=name, did_you_mean=meant)
@@ -66,24 +66,20 @@ def serve(settings: Settings | None = None) -> None:
     _LOG.info("stopped")
 
 
-def require_sheltered(settings: Settings) -> None:
-    """Return if the service may listen where the settings say.
+def require_certificate(settings: Settings) -> None:
+    """Return if the service can speak TLS, or need not.
 
     Raises:
-        ExposedError: if others could reach it and authentication was not switched off by name.
+        CertificateError: if the certificate or its key cannot be used.
     """
-    if settings.auth is None and not _is_loopback(settings.host):
-        raise ExposedError(
-            f"{settings.host} can be reached from other machines and this version cannot check who calls; "
-            "listen on 127.0.0.1, or set TAMIYO_AUTH=off if something in front of it does"
-        )
-
-
-def _is_loopback(host: str) -> bool:
+    if settings.tls_certfile is None:
+        return
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(settings.tls_certfile, settings.tls_keyfile)
+    except OSError as error:
+        files = " and ".join(str(file) for file in (settings.tls_certfile, settings.tls_keyfile) if file)
+        raise CertificateError(f"{files}: no certificate with its key in PEM: {error}") from error
 
 
 def _addresses(server: uvicorn.Server) -> list[str]:

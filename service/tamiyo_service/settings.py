@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from tamiyo_leyline import PolicyChoice
 
+from tamiyo_service.auth.limits import parse_rate
 from tamiyo_service.retention.durations import Duration
 
 PREFIX: Final = "TAMIYO_"
-_OF_OTHERS: Final = frozenset({"TAMIYO_URL", "TAMIYO_IMAGE"})
+_OF_OTHERS: Final = frozenset({"TAMIYO_URL", "TAMIYO_API_KEY", "TAMIYO_IMAGE"})
 """Variables that the client and the container files read."""
 
 
@@ -45,6 +54,22 @@ def shadow_choices(text: str) -> tuple[PolicyChoice, ...]:
 
 def _choices(text: str) -> str:
     shadow_choices(text)
+    return text
+
+
+def _rate(text: str) -> str:
+    parse_rate(text)
+    return text
+
+
+def _proxies(text: str) -> str:
+    for part in text.split(","):
+        try:
+            ipaddress.ip_network(part.strip())
+        except ValueError as error:
+            raise ValueError(
+                f"{part.strip()!r} is no address or network, such as 10.0.0.7 or 10.0.0.0/24"
+            ) from error
     return text
 
 
@@ -89,12 +114,34 @@ class Settings(BaseSettings):
         description="Where runs and decisions are kept, as an SQLAlchemy URL; a relative SQLite path starts "
         "at the working directory.",
     )
-    host: str = Field("127.0.0.1", description="Address to listen on. Beyond loopback `auth` must be set.")
+    host: str = Field(
+        "127.0.0.1",
+        description="Address to listen on. Beyond loopback callers need keys, unless `auth` is `off`.",
+    )
     port: Annotated[int, Field(ge=0, le=65535)] = Field(
         8000, description="Port to listen on; 0 picks a free one."
     )
-    auth: Literal["off"] | None = Field(
-        None, description="`off` allows listening beyond loopback without authentication, by name."
+    auth: Literal["required", "off"] | None = Field(
+        None, description="Whether callers need keys; unset: only where the service listens beyond loopback."
+    )
+    metrics_open: bool = Field(
+        False, description="Whether everybody may read /metrics where keys are required."
+    )
+    rate_limit_key: Annotated[str, AfterValidator(_rate)] | None = Field(
+        None, description="Requests a second that each key may send to one process, such as 50 or 50/500."
+    )
+    rate_limit_run: Annotated[str, AfterValidator(_rate)] | None = Field(
+        None, description="Requests a second about each run that one process takes, such as 5 or 5/50."
+    )
+    tls_certfile: Path | None = Field(
+        None, description="Certificate chain, PEM: the service then speaks HTTPS and nothing else."
+    )
+    tls_keyfile: Path | None = Field(
+        None, description="The certificate's private key, PEM; unset: it is in the same file."
+    )
+    trusted_proxies: Annotated[str, AfterValidator(_proxies)] | None = Field(
+        None,
+        description="Addresses or networks of proxies that are believed what X-Forwarded-For and -Proto say.",
     )
     auto_create: bool = Field(
         True, description="Whether a report of an unknown run creates it with the default configuration."
@@ -182,6 +229,25 @@ class Settings(BaseSettings):
         None,
         description="Whether OpenTelemetry traces are sent; unset: if OTEL_ variables name a place for them.",
     )
+
+    @model_validator(mode="after")
+    def _has_certificate(self) -> Settings:
+        if self.tls_keyfile is not None and self.tls_certfile is None:
+            raise ValueError("tls_keyfile is of no use without tls_certfile")
+        return self
+
+    @property
+    def keys_required(self) -> bool:
+        """Whether callers need keys."""
+        return self.auth == "required" or (self.auth is None and not is_loopback(self.host))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens on an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

@@ -135,11 +135,14 @@ def test_absent_service_is_one_line_and_status_1() -> None:
     assert len(output.splitlines()) == 1
 
 
-def test_serve_refuses_to_listen_beyond_loopback() -> None:
-    code, output = invoke("serve", "--host", "0.0.0.0")
+def test_serve_says_in_one_line_why_a_certificate_cannot_be_used(
+    tmp_path: Path,
+) -> None:
+    result = CliRunner().invoke(app, ["serve"], env={"TAMIYO_TLS_CERTFILE": str(tmp_path / "absent.pem")})
 
-    assert code == 2
-    assert "TAMIYO_AUTH" in output
+    assert result.exit_code == 2
+    assert "absent.pem" in result.output
+    assert len(result.output.splitlines()) == 1
 
 
 def test_serve_says_in_one_line_why_a_database_cannot_be_used(tmp_path: Path) -> None:

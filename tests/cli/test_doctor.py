@@ -60,10 +60,11 @@ def test_settings_that_cannot_be_used_fail_with_their_names() -> None:
     assert ("warning", "TAMIYO_PROT is no setting", "did you mean TAMIYO_PORT?") in told
 
 
-def test_listening_to_everybody_fails(database: str) -> None:
-    code, findings = examine("--database-url", database, TAMIYO_HOST="0.0.0.0")
+def test_a_certificate_that_cannot_be_used_fails(database: str, tmp_path: Path) -> None:
+    certificate = str(tmp_path / "absent.pem")
+    code, findings = examine("--database-url", database, TAMIYO_TLS_CERTFILE=certificate)
     assert code == 1
-    assert "TAMIYO_AUTH" in findings["configuration"][0]["remedy"]
+    assert "TAMIYO_TLS_CERTFILE" in findings["configuration"][0]["remedy"]
 
 
 def test_an_older_database_is_told_what_an_upgrade_does_and_is_left_alone(tmp_path: Path) -> None:

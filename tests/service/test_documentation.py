@@ -80,7 +80,8 @@ def test_the_hot_route_is_described_fully(document: dict[str, Any]) -> None:
     report = document["components"]["schemas"][reference.rsplit("/", 1)[1]]
     assert {"epoch", "available_slots"} == set(report["required"])
     assert all("description" in field for field in report["properties"].values())
-    assert {"200", "404", "409", "413", "415", "422", "500", "503"} == set(operation["responses"])
+    refusals = {"401", "403", "404", "409", "413", "415", "422", "429", "500", "503"}
+    assert {"200", *refusals} == set(operation["responses"])
     answers = operation["responses"]["200"]["content"]["application/json"]["schema"]["anyOf"]
     assert len(answers) == 2
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -14,7 +12,7 @@ import httpx
 import pytest
 from tamiyo_leyline import DecisionReply
 from tamiyo_service import Settings
-from tamiyo_service.serve import ExposedError, require_sheltered
+from tamiyo_service.serve import CertificateError, serve
 from tamiyo_service.testing import running_service
 
 from tests.service.conftest import serving, sql_store
@@ -170,23 +168,29 @@ def test_a_body_of_ten_megabytes_is_refused_by_a_real_server(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "tamiyo.example.org", ""])
-def test_listening_beyond_loopback_is_refused(host: str) -> None:
-    with pytest.raises(ExposedError, match="TAMIYO_AUTH=off"):
-        require_sheltered(Settings(host=host))
-    require_sheltered(Settings(host=host, auth="off"))
+def test_listening_beyond_loopback_asks_for_keys(host: str) -> None:
+    assert Settings(host=host).keys_required
+    assert not Settings(host=host, auth="off").keys_required
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
-def test_listening_on_loopback_is_allowed(host: str) -> None:
-    require_sheltered(Settings(host=host))
+def test_listening_on_loopback_asks_for_none_unless_told_to(host: str) -> None:
+    assert not Settings(host=host).keys_required
+    assert Settings(host=host, auth="required").keys_required
 
 
-def test_serving_beyond_loopback_does_not_even_open_the_database(tmp_path: Path) -> None:
-    program = 'from tamiyo_service import Settings, serve; serve(Settings(host="0.0.0.0"))'
-    ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, check=False)
-    assert ended.returncode != 0
-    assert b"TAMIYO_AUTH=off" in ended.stderr
-    assert list(tmp_path.iterdir()) == []
+def test_a_service_beyond_loopback_refuses_who_has_no_key(tmp_path: Path) -> None:
+    with service_process(tmp_path, host="0.0.0.0") as service:
+        answer = httpx.get(f"{service.url}/runs")
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+        assert httpx.get(f"{service.url}/readyz").status_code == 200
+
+
+def test_a_certificate_that_is_none_is_refused_before_anything_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").write_text("no certificate")
+    with pytest.raises(CertificateError, match=r"cert\.pem"):
+        serve(Settings(tls_certfile=tmp_path / "cert.pem"))
+    assert [file.name for file in tmp_path.iterdir()] == ["cert.pem"]
 
 
 def test_an_in_process_service_answers_over_a_socket_and_forgets() -> None:

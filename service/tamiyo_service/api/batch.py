@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
@@ -10,12 +12,14 @@ from tamiyo_leyline import Problem, ProblemCode
 from tamiyo_leyline.api import BatchItem, BatchResult, BatchResults
 
 from tamiyo_service.api.bodies import JsonBody
+from tamiyo_service.api.calling import Calling
 from tamiyo_service.api.elements import Turns, report_elements
 from tamiyo_service.api.errors import problem_of
 from tamiyo_service.api.queries import NO_PARAMETERS
 from tamiyo_service.api.schemas import BatchRequest, problems, require_run_id
-from tamiyo_service.api.services import Wired
-from tamiyo_service.errors import InvalidReportError, InvalidRunIdError
+from tamiyo_service.api.services import Services, Wired
+from tamiyo_service.auth.caller import Caller
+from tamiyo_service.errors import InvalidReportError, InvalidRunIdError, RateLimitedError, RunNotFoundError
 from tamiyo_service.runs.batches import Refusal
 from tamiyo_service.runs.deciding import Reply
 
@@ -33,9 +37,9 @@ _RESULT_BYTES: Final = 1024
     responses=problems(ProblemCode.INVALID_REPORT),
     openapi_extra=BATCH.documented(),
 )
-async def report_epochs(request: Request, services: Wired) -> Response:
+async def report_epochs(request: Request, services: Wired, calling: Calling) -> Response:
     """Report up to 1 024 epochs of any runs; each gets a reply or a problem of its own, in order."""
-    items = await _items(await request.body())
+    items = await _items(await request.body(), partial(_require_admitted, services, calling))
     reports = [(item.run_id, item.report) for item in items if isinstance(item, BatchItem)]
     answers = iter(await services.batches.answer(reports))
     results, turns = list[str](), Turns()
@@ -49,8 +53,12 @@ async def report_epochs(request: Request, services: Wired) -> Response:
     return Response(f'{{"results":[{",".join(results)}]}}', media_type="application/json")
 
 
-async def _items(body: bytes) -> list[BatchItem | Problem]:
+async def _items(body: bytes, require_admitted: Callable[[str], None]) -> list[BatchItem | Problem]:
     """The reports of a batch, or the refusal of each.
+
+    Args:
+        body: of the request.
+        require_admitted: raises if a run may not be reported about.
 
     Raises:
         InvalidReportError: if the body is no batch at all.
@@ -58,25 +66,31 @@ async def _items(body: bytes) -> list[BatchItem | Problem]:
     items, turns = list[BatchItem | Problem](), Turns()
     for number, element in enumerate(await report_elements(body)):
         # An error holds what it complains about: it is turned into words at once.
-        item = _item(element, number)
+        item = _item(element, number, require_admitted)
         items.append(item if isinstance(item, BatchItem) else _problem(item))
         await turns.worked(len(element))
     return items
 
 
-def _item(element: bytes, number: int) -> BatchItem | Refusal:
+def _item(element: bytes, number: int, require_admitted: Callable[[str], None]) -> BatchItem | Refusal:
     try:
         item = BatchItem.model_validate_json(element)
         require_run_id(item.run_id)
+        require_admitted(item.run_id)
     except ValidationError as error:
         broken = error.error_count() == 1 and error.errors(include_url=False)[0]["type"] == "json_invalid"
         if broken:
             message = f"the body is not valid JSON: {error.errors(include_url=False)[0]['msg']}"
             raise InvalidReportError(message, field=f"reports.{number}") from error
         return error
-    except InvalidRunIdError as error:
+    except (InvalidRunIdError, RunNotFoundError, RateLimitedError) as error:
         return error
     return item
+
+
+def _require_admitted(services: Services, caller: Caller, run_id: str) -> None:
+    caller.require_run(run_id)
+    services.guard.count_report(run_id)
 
 
 def result_json(answer: Reply | Refusal | Problem) -> str:

@@ -9,6 +9,8 @@ from pydantic import BaseModel, FailFast, Field, TypeAdapter, ValidationError
 from pydantic.json_schema import models_json_schema
 from tamiyo_leyline import ProblemCode
 
+from tamiyo_service.auth.audit import REASON
+
 _REFERENCE: Final = "#/components/schemas/{model}-Input"
 
 
@@ -55,7 +57,11 @@ class JsonBody:
 
     async def __call__(self, request: Request) -> Any:
         """Read and validate the body of a request."""
-        return self.validate(await request.body())
+        value = self.validate(await request.body())
+        reason = getattr(value, "reason", None)
+        if reason is not None:
+            request.scope[REASON] = str(reason)
+        return value
 
     def validate(self, body: bytes) -> Any:
         """The value of a body.

@@ -15,8 +15,16 @@ from tamiyo_leyline.api import LEYLINE_HEADER, MAX_BATCH_BYTES, MAX_BODY_BYTES
 from tamiyo_leyline.problem import ProblemCode
 
 from tamiyo_service.api.arrival import Arrival, Arrivals
-from tamiyo_service.api.errors import REFUSED, internal_problem, problem_of, problem_response
+from tamiyo_service.api.errors import (
+    REFUSED,
+    internal_problem,
+    problem_of,
+    problem_response,
+    refusal_headers,
+)
 from tamiyo_service.api.schemas import require_run_id
+from tamiyo_service.auth.audit import AUDITED, audit
+from tamiyo_service.auth.guard import PAGE_HEADER, Guard, Presented
 from tamiyo_service.errors import (
     ForeignOriginError,
     LeylineMismatchError,
@@ -33,7 +41,12 @@ TOLD: Final = "tamiyo.told"
 """Key of a request's scope: its defect is logged and answered already."""
 _ALWAYS_OPEN: Final = frozenset({"/healthz", "/readyz"})
 _HEADER_NAME: Final = LEYLINE_HEADER.lower().encode()
-_HEADER: Final = (_HEADER_NAME, LEYLINE_VERSION.encode())
+_HEADERS: Final = (
+    (_HEADER_NAME, LEYLINE_VERSION.encode()),
+    # What the service says is for whoever asked, and is what it says it is.
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+)
 _CLOSE: Final = (b"connection", b"close")
 _MAJOR: Final = LEYLINE_VERSION.split(".")[0].encode()
 _OWN_SITES: Final = frozenset({b"same-origin", b"none"})
@@ -54,23 +67,31 @@ class Gate:
 
 
 class Border:
-    """The outermost ASGI layer: versions, sizes, media types, stopping, and defects.
+    """The outermost ASGI layer: who calls, versions, sizes, media types, stopping, and defects.
 
     Reports go from here straight to their endpoint, past the framework's own layers and routing.
 
     Args:
         app: what lies behind the border.
         gate: whether new work is taken.
+        guard: finds out who calls.
         reports: answers ``POST /runs/{run_id}/epoch``.
         body_seconds: how long a request's body may take to arrive.
         refusals: counts them by code.
     """
 
     def __init__(
-        self, app: ASGIApp, gate: Gate, reports: ASGIApp, body_seconds: float, refusals: Counter[str]
+        self,
+        app: ASGIApp,
+        gate: Gate,
+        guard: Guard,
+        reports: ASGIApp,
+        body_seconds: float,
+        refusals: Counter[str],
     ) -> None:
         self._app = app
         self._gate = gate
+        self._guard = guard
         self._reports = reports
         self._arrivals = Arrivals(body_seconds)
         self._refusals = refusals
@@ -82,12 +103,19 @@ class Border:
             return
         arrival = Arrival(receive, self._arrivals)
         marked = _Marked(send, arrival)
+        headers: dict[str, str] = {}
         try:
             if b"%" in scope.get("raw_path", b""):
                 _keep_escaped_slashes(scope)
-            admitted = self._admit(scope, arrival)
-            app = self._reports if _is_report(scope) else self._app
-            await app(scope, admitted, marked)
+            admitted, presented = self._admit(scope, arrival)
+            waiting = self._guard.let_in(scope, presented)
+            if waiting is not None:
+                await waiting
+            if _is_report(scope):
+                marked.plain = True
+                await self._reports(scope, admitted, marked)
+            else:
+                await self._behind(scope, admitted, marked)
             if REFUSED in scope:
                 self._refusals[scope[REFUSED]] += 1
             return
@@ -99,22 +127,29 @@ class Border:
             task.uncancel()
             problem: Problem | None = _problem_for(_stopping(), scope)
         except Exception as error:  # noqa: BLE001 - the last resort: whatever fails, the caller gets an answer
-            problem = _problem_for(error, scope)
+            problem, headers = _problem_for(error, scope), refusal_headers(error)
         if problem is not None and not marked.started:
             self._refusals[problem.code] += 1
-            await problem_response(problem)(scope, receive, marked)
+            await problem_response(problem, headers)(scope, receive, marked)
         elif REFUSED in scope:
             self._refusals[scope[REFUSED]] += 1
 
-    def _admit(self, scope: Scope, receive: Receive) -> Receive:
-        """How the request's body may be read.
+    async def _behind(self, scope: Scope, receive: Receive, marked: _Marked) -> None:
+        try:
+            await self._app(scope, receive, marked)
+        finally:
+            if AUDITED in scope:
+                audit(scope, marked.status)
+
+    def _admit(self, scope: Scope, receive: Receive) -> tuple[Receive, Presented]:
+        """How the request's body may be read, and what the request shows of who sent it.
 
         Raises:
             TamiyoError: if the request is refused before its body is looked at.
         """
         if self._gate.stopping and scope["path"] not in _ALWAYS_OPEN:
             raise _stopping()
-        length = content_type = encoding = site = None
+        length = content_type = encoding = site = authorization = cookie = page = None
         for name, value in scope["headers"]:
             if name == b"content-length":
                 length = value
@@ -122,45 +157,68 @@ class Border:
                 content_type = value
             elif name == b"content-encoding":
                 encoding = value
+            elif name == b"authorization":
+                authorization = value
             elif name == b"sec-fetch-site":
                 site = value
+            elif name == b"cookie":
+                # HTTP/2 to a proxy may have cut it up (RFC 9113, 8.2.3).
+                cookie = value if cookie is None else cookie + b"; " + value
+            elif name == PAGE_HEADER:
+                page = value
             elif name == _HEADER_NAME and scope["path"] not in _ALWAYS_OPEN:
                 _require_same_major(value)
         if site is not None and site not in _OWN_SITES and scope["method"] not in _LOOKING:
             raise _foreign(site)
+        presented = Presented(authorization, cookie, page)
         if scope["method"] not in _WITH_BODY:
-            return receive
+            return receive, presented
         if content_type is not None and content_type != b"application/json":
             _require_json(content_type)
         if encoding is not None:
             _require_plain(encoding)
         limit = _limit(scope)
         if length is None:
-            return _limited(receive, limit)
+            return _limited(receive, limit), presented
         if int(length) > limit:
             raise _too_large(limit)
-        return receive
+        return receive, presented
 
 
 class _Marked:
-    """Sends responses, marked with the version of Leyline; an ASGI `Send`."""
+    """Sends responses, marked with the version of Leyline and what browsers are to know; an ASGI `Send`.
 
-    __slots__ = ("_arrival", "_send", "started")
+    Attributes:
+        plain: whether responses have none of these headers yet.
+        started: whether one is on its way.
+        status: of the response; 0: there is none yet.
+    """
+
+    __slots__ = ("_arrival", "_send", "plain", "started", "status")
 
     def __init__(self, send: Send, arrival: Arrival) -> None:
         self._send = send
         self._arrival = arrival
+        self.plain = False
         self.started = False
+        self.status = 0
 
     def __call__(self, message: MutableMapping[str, Any]) -> Awaitable[None]:
         """Send a message."""
         if not self.started:
             # The first message is the one with the headers.
             self.started = True
-            message["headers"].append(_HEADER)
+            self.status = message["status"]
+            message["headers"].extend(_HEADERS if self.plain else _missing(message["headers"]))
             if self._arrival.late:
                 message["headers"].append(_CLOSE)
         return self._send(message)
+
+
+def _missing(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Which of the headers a response does not have yet: the page's files have their own."""
+    there = {name for name, _ in headers}
+    return [header for header in _HEADERS if header[0] not in there]
 
 
 def _problem_for(error: Exception, scope: Scope) -> Problem | None:

@@ -10,6 +10,7 @@ from tamiyo_leyline import DecisionItem, DecisionRecord, ProblemCode, RunConfig
 from tamiyo_leyline.api import Page, RunDecisions
 from tamiyo_leyline.fields import MAX_COUNT
 
+from tamiyo_service.api.calling import Calling
 from tamiyo_service.api.cursor import decode_cursor, encode_cursor
 from tamiyo_service.api.queries import AttemptQuery, DecisionQuery, RunDecisionQuery
 from tamiyo_service.api.schemas import RunIdPath, problems
@@ -22,10 +23,13 @@ EpochPath = Annotated[int, Path(ge=0, le=MAX_COUNT, description="The epoch repor
 
 
 @router.get("/decisions", response_model=Page[DecisionItem], responses=problems(body=False))
-async def list_decisions(query: Annotated[DecisionQuery, Query()], services: Wired) -> Response:
+async def list_decisions(
+    query: Annotated[DecisionQuery, Query()], services: Wired, calling: Calling
+) -> Response:
     """List decisions of all runs."""
     length = 3 if query.order == "asc" else 2
-    return await _page(services, query, query.wanted(decode_cursor(query.cursor, query, length=length)))
+    position = decode_cursor(query.cursor, query, length=length)
+    return await _page(services, query, query.wanted(position, prefixes=calling.prefixes))
 
 
 @router.get(

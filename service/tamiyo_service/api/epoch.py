@@ -20,8 +20,9 @@ from tamiyo_leyline.api import REPLAYED_HEADER
 from tamiyo_leyline.validation import field_errors
 
 from tamiyo_service.api.bodies import JsonBody
-from tamiyo_service.api.errors import problem_of, problem_response
+from tamiyo_service.api.errors import problem_of, problem_response, refusal_headers
 from tamiyo_service.api.schemas import RunIdPath, StatefulReply, problems, require_run_id
+from tamiyo_service.auth.caller import caller_of
 from tamiyo_service.errors import InvalidQueryError, TamiyoError
 from tamiyo_service.observability.tallies import Histogram
 from tamiyo_service.runs.deciding import Reply
@@ -98,10 +99,13 @@ class EpochEndpoint:
         """Serve one request."""
         try:
             run_id = require_run_id(scope["path_params"]["run_id"])
+            # Every key is for reports; only whose run it is remains to be asked.
+            caller_of(scope).require_run(run_id)
             options = _options(scope["query_string"]) if scope["query_string"] else _NO_OPTIONS
             body, replayed = await self._answer(run_id, await _body(receive), options)
         except (TamiyoError, ValidationError) as error:
-            response = problem_response(problem_of(error, ProblemCode.INVALID_REPORT))
+            document = problem_of(error, ProblemCode.INVALID_REPORT)
+            response = problem_response(document, refusal_headers(error))
             await response(scope, receive, send)
         except ClientDisconnect:
             # Nobody listens, and nothing was begun.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from typing import Final
 
@@ -38,6 +39,9 @@ CODE_OF: Final[dict[type[errors.TamiyoError], ProblemCode]] = {
     errors.PayloadTooLargeError: ProblemCode.PAYLOAD_TOO_LARGE,
     errors.UnsupportedMediaTypeError: ProblemCode.UNSUPPORTED_MEDIA_TYPE,
     errors.ForeignOriginError: ProblemCode.FORBIDDEN,
+    errors.UnauthorizedError: ProblemCode.UNAUTHORIZED,
+    errors.ForbiddenError: ProblemCode.FORBIDDEN,
+    errors.RateLimitedError: ProblemCode.RATE_LIMITED,
     errors.OverloadedError: ProblemCode.OVERLOADED,
     errors.StoreUnavailableError: ProblemCode.STORE_UNAVAILABLE,
     errors.ShuttingDownError: ProblemCode.SHUTTING_DOWN,
@@ -119,5 +123,14 @@ def problem_response(document: Problem, headers: dict[str, str] | None = None) -
     """The problem as a response, with Retry-After where the same request may succeed later."""
     headers = dict(headers or {})
     if document.code in RETRYABLE:
-        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
+    if document.code is ProblemCode.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
     return ProblemResponse(document, headers)
+
+
+def refusal_headers(error: Exception) -> dict[str, str]:
+    """What the headers of the response to an error say besides: when a request too many may come again."""
+    if isinstance(error, errors.RateLimitedError):
+        return {"Retry-After": str(math.ceil(error.seconds))}
+    return {}

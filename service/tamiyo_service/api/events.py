@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from tamiyo_leyline import ProblemCode
 from tamiyo_leyline.api import LiveEvent
 from tamiyo_leyline.fields import MAX_LABELS
 
+from tamiyo_service.api.calling import Calling, digest_of_caller
 from tamiyo_service.api.queries import Label
 from tamiyo_service.api.schemas import RunIdPath, problems
 from tamiyo_service.api.services import Services, Wired
@@ -73,12 +74,17 @@ LastEventId = Annotated[str | None, Header(description="Id of the last event rec
     "/events", responses=_CONTENT | problems(body=False), status_code=200, response_class=LiveResponse
 )
 async def follow_all(
-    query: Annotated[AllEventsQuery, Query()], services: Wired, last_event_id: LastEventId = None
+    request: Request,
+    query: Annotated[AllEventsQuery, Query()],
+    services: Wired,
+    calling: Calling,
+    last_event_id: LastEventId = None,
 ) -> LiveResponse:
     """Follow what happens in all runs."""
     pairs = (label.partition(":") for label in query.label)
-    wanted = Wanted(types=frozenset(query.type), labels=tuple((key, value) for key, _, value in pairs))
-    return await _follow(services, wanted, _mark(query, last_event_id), None)
+    labels = tuple((key, value) for key, _, value in pairs)
+    wanted = Wanted(types=frozenset(query.type), labels=labels, prefixes=calling.prefixes)
+    return await _follow(request, services, wanted, _mark(query, last_event_id), None)
 
 
 @router.get(
@@ -88,6 +94,7 @@ async def follow_all(
     response_class=LiveResponse,
 )
 async def follow_run(
+    request: Request,
     run_id: RunIdPath,
     query: Annotated[EventQuery, Query()],
     services: Wired,
@@ -96,10 +103,17 @@ async def follow_run(
     """Follow what happens in one run."""
     run = await services.history.run(run_id)
     wanted = Wanted(run.run_pk, frozenset(query.type))
-    return await _follow(services, wanted, _mark(query, last_event_id), run_id)
+    return await _follow(request, services, wanted, _mark(query, last_event_id), run_id)
 
 
-async def _follow(services: Services, wanted: Wanted, mark: Mark | None, run_id: str | None) -> LiveResponse:
+async def _follow(
+    request: Request, services: Services, wanted: Wanted, mark: Mark | None, run_id: str | None
+) -> LiveResponse:
+    digest = digest_of_caller(request)
+
+    async def admitted() -> bool:
+        return services.ring is None or await services.ring.find(digest) is not None
+
     async def exists() -> bool:
         if run_id is None:
             return True
@@ -108,7 +122,7 @@ async def _follow(services: Services, wanted: Wanted, mark: Mark | None, run_id:
 
     start = await services.live.reader.start(mark)
     services.live.take_seat()
-    stream = Stream(services.live, wanted, start, exists)
+    stream = Stream(services.live, wanted, start, exists, admitted)
     return LiveResponse(stream.frames(), services.live.leave_seat)
 
 

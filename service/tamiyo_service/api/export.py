@@ -12,6 +12,7 @@ from pydantic import Field
 from starlette.responses import StreamingResponse
 from tamiyo_leyline import ProblemCode, RunConfig
 
+from tamiyo_service.api.calling import Calling
 from tamiyo_service.api.queries import DecisionFilters
 from tamiyo_service.api.schemas import RunIdPath, problems
 from tamiyo_service.api.services import Services, Wired
@@ -47,9 +48,11 @@ class ExportQuery(DecisionFilters):
 
 
 @router.get("/export", responses=_CONTENT | problems(body=False), response_class=StreamingResponse)
-async def export_decisions(query: Annotated[ExportQuery, Query()], services: Wired) -> ExportResponse:
+async def export_decisions(
+    query: Annotated[ExportQuery, Query()], services: Wired, calling: Calling
+) -> ExportResponse:
     """Export the decisions of all runs, the oldest first, as they are at this moment."""
-    return await _export(services, query, query.filtered(None), "decisions")
+    return await _export(services, query, query.filtered(None, prefixes=calling.prefixes), "decisions")
 
 
 @router.get(

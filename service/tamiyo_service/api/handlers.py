@@ -15,7 +15,13 @@ from tamiyo_leyline import ProblemCode
 
 from tamiyo_service.api.bodies import UnreadableBodyError
 from tamiyo_service.api.border import TOLD
-from tamiyo_service.api.errors import internal_problem, problem, problem_of, problem_response
+from tamiyo_service.api.errors import (
+    internal_problem,
+    problem,
+    problem_of,
+    problem_response,
+    refusal_headers,
+)
 from tamiyo_service.errors import TamiyoError
 
 _METHODS: Final = ("GET", "HEAD", "PUT", "POST", "DELETE")
@@ -38,7 +44,7 @@ def install(app: FastAPI) -> None:
 
 async def _refused(_request: Request, error: Exception) -> Response:
     assert isinstance(error, TamiyoError | ValidationError)
-    return problem_response(problem_of(error, ProblemCode.INVALID_REQUEST))
+    return problem_response(problem_of(error, ProblemCode.INVALID_REQUEST), refusal_headers(error))
 
 
 async def _unreadable(_request: Request, error: Exception) -> Response:

@@ -14,6 +14,7 @@ from tamiyo_leyline import ActionKind, ActionLayout, RiskLevel, RunStatus
 from tamiyo_leyline.api import DEFAULT_PAGE, MAX_PAGE
 from tamiyo_leyline.fields import MAX_COUNT, MAX_LABELS
 
+from tamiyo_service.auth.caller import Caller
 from tamiyo_service.clock import Clock, to_micros
 from tamiyo_service.errors import InvalidQueryError
 from tamiyo_service.runs.engines import POLICY_NAMES
@@ -109,13 +110,13 @@ class RunQuery(PageQuery):
         None, ge=0, le=1e9, description="Seconds since the last report (or the creation), at least."
     )
 
-    def wanted(self, position: Position | None, clock: Clock) -> RunFilter:
-        """The filter that the store understands."""
+    def wanted(self, position: Position | None, clock: Clock, caller: Caller) -> RunFilter:
+        """The filter that the store understands, for the caller's own runs."""
         silent_since = None
         if self.silent_for is not None:
             silent_since = to_micros(clock() - timedelta(seconds=self.silent_for))
         labels = tuple((key, value) for key, _, value in (label.partition(":") for label in self.label))
-        return RunFilter(labels, self.policy, self.status, silent_since, position)
+        return RunFilter(labels, self.policy, self.status, silent_since, position, caller.prefixes)
 
 
 class DecisionFilters(BaseModel):
@@ -138,7 +139,11 @@ class DecisionFilters(BaseModel):
     until: Moment | None = Field(None, description="Decided before, ISO 8601 with a time zone.")
 
     def filtered(
-        self, position: Position | None, run_pk: int | None = None, layout: ActionLayout | None = None
+        self,
+        position: Position | None,
+        run_pk: int | None = None,
+        layout: ActionLayout | None = None,
+        prefixes: tuple[str, ...] = (),
     ) -> DecisionFilter:
         """The filter that the store understands.
 
@@ -146,6 +151,7 @@ class DecisionFilters(BaseModel):
             position: where the page before ended.
             run_pk: of one run only.
             layout: the actions of that run.
+            prefixes: how the ids of the caller's runs begin.
 
         Raises:
             InvalidQueryError: if an action is unknown.
@@ -162,6 +168,7 @@ class DecisionFilters(BaseModel):
             since=None if self.since is None else to_micros(self.since),
             until=None if self.until is None else to_micros(self.until),
             after=position,
+            prefixes=prefixes,
         )
 
     def _action(self, name: str, layout: ActionLayout | None) -> str:
@@ -181,10 +188,14 @@ class DecisionQuery(DecisionFilters, PageQuery):
     order: Literal["desc", "asc"] = Field("desc", description="desc: the newest first.")
 
     def wanted(
-        self, position: Position | None, run_pk: int | None = None, layout: ActionLayout | None = None
+        self,
+        position: Position | None,
+        run_pk: int | None = None,
+        layout: ActionLayout | None = None,
+        prefixes: tuple[str, ...] = (),
     ) -> DecisionFilter:
         """The filter and the order that the store understands; see `filtered`."""
-        return replace(self.filtered(position, run_pk, layout), ascending=self.order == "asc")
+        return replace(self.filtered(position, run_pk, layout, prefixes), ascending=self.order == "asc")
 
 
 class RunDecisionQuery(DecisionQuery):

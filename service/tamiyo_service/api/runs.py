@@ -20,6 +20,7 @@ from tamiyo_leyline.api import (
 )
 
 from tamiyo_service.api.bodies import JsonBody
+from tamiyo_service.api.calling import Calling
 from tamiyo_service.api.cursor import decode_cursor, encode_cursor
 from tamiyo_service.api.queries import NO_PARAMETERS, RunQuery
 from tamiyo_service.api.schemas import RunIdPath, problems
@@ -64,10 +65,10 @@ async def create_run(run_id: RunIdPath, config: ConfigBody, services: Wired, res
 
 
 @router.get("/runs", responses=problems(body=False))
-async def list_runs(query: Annotated[RunQuery, Query()], services: Wired) -> Page[RunView]:
+async def list_runs(query: Annotated[RunQuery, Query()], services: Wired, calling: Calling) -> Page[RunView]:
     """List runs, the newest first."""
     position = decode_cursor(query.cursor, query)
-    found = await services.history.views(query.wanted(position, services.clock), query.limit)
+    found = await services.history.views(query.wanted(position, services.clock, calling), query.limit)
     return Page(items=tuple(found.rows), next_cursor=encode_cursor(found.resume, query))
 
 

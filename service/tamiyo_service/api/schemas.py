@@ -24,6 +24,9 @@ _RUN_ID_RULE: Final = (
 _ANYWHERE: Final = (
     ProblemCode.INVALID_RUN_ID,
     ProblemCode.INVALID_QUERY,
+    ProblemCode.UNAUTHORIZED,
+    ProblemCode.FORBIDDEN,
+    ProblemCode.RATE_LIMITED,
     ProblemCode.LEYLINE_MISMATCH,
     ProblemCode.OVERLOADED,
     ProblemCode.STORE_UNAVAILABLE,
@@ -55,13 +58,18 @@ class BatchRequest(Request):
     )
 
 
+def is_run_id(text: str) -> bool:
+    """Whether a text is a run id."""
+    return _RUN_ID.fullmatch(text) is not None and text not in _DOT_SEGMENTS
+
+
 def require_run_id(text: str) -> str:
     """The text, if it is a run id.
 
     Raises:
         InvalidRunIdError: if it is none.
     """
-    if _RUN_ID.fullmatch(text) is None or text in _DOT_SEGMENTS:
+    if not is_run_id(text):
         raise InvalidRunIdError(_RUN_ID_RULE, field="run_id")
     return text
 

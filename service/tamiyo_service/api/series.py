@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tamiyo_leyline import ProblemCode
 from tamiyo_leyline.fields import MAX_COUNT
 
+from tamiyo_service.api.calling import Calling
 from tamiyo_service.api.cursor import decode_cursor, encode_cursor
 from tamiyo_service.api.queries import ActionName, DecisionFilters, RunQuery
 from tamiyo_service.api.schemas import RunIdPath, problems
@@ -56,14 +57,14 @@ class FleetQuery(RunQuery):
 
 
 @router.get("/fleet", responses=problems(body=False))
-async def list_fleet(query: Annotated[FleetQuery, Query()], services: Wired) -> FleetPage:
+async def list_fleet(query: Annotated[FleetQuery, Query()], services: Wired, calling: Calling) -> FleetPage:
     """List runs as an operator watches them, the newest first: their last decision and a small curve."""
     now = services.clock()
     action = None
     if query.action is not None:
         decided = DecisionFilters(action=[query.action]).filtered(None)
         action = "GERMINATE" if decided.germinate else next(iter(decided.actions))
-    stored = query.wanted(decode_cursor(query.cursor, query), services.clock)
+    stored = query.wanted(decode_cursor(query.cursor, query), services.clock, calling)
     fleet = Fleet(services.store, services.history)
     silent_at = now if query.silent else None
     found = await fleet.page(FleetFilter(stored, query.search, silent_at, action), query.limit)

@@ -9,6 +9,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from tamiyo_service.api.border import Gate
+from tamiyo_service.auth.guard import Guard
+from tamiyo_service.auth.ring import KeyRing
 from tamiyo_service.clock import Clock
 from tamiyo_service.errors import ShuttingDownError, StoreUnavailableError
 from tamiyo_service.learned.activation import Activations
@@ -60,6 +62,8 @@ class Services:
         tally: counts reports, and refusals of any kind.
         observed: what metrics are of.
         silence: tells how many runs have gone silent.
+        guard: finds out who calls.
+        ring: knows keys and sessions; None: authentication is off.
     """
 
     store: Store
@@ -85,6 +89,8 @@ class Services:
     tally: ReportTally
     observed: Observed
     silence: Silence
+    guard: Guard
+    ring: KeyRing | None
 
     async def require_ready(self) -> None:
         """Return if decisions can be made and stored now.

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tamiyo_service.errors import RunNotFoundError
 
-CALLER: Final = "tamiyo.caller"
-"""Key of a request's scope: its `Caller`; absent where nobody is asked who they are."""
+ADMISSION: Final = "tamiyo.admission"
+"""Key of a request's scope: its `Admission`, without which no request passes the border."""
 
 
 class Scope(StrEnum):
@@ -63,18 +63,33 @@ class Caller:
         Raises:
             RunNotFoundError: if it is not, whether or not there is one; the same as if there were none.
         """
-        if not self.may_touch(run_id):
+        if self.prefixes and not run_id.startswith(self.prefixes):
             raise no_such_run(run_id)
 
 
-ANYBODY: Final = Caller()
-"""Who calls where authentication is off: may do everything, and has no name."""
+class Admission(NamedTuple):
+    """A caller who was let in."""
+
+    caller: Caller
+    digest: str = ""
+    """SHA-256 of the key or of the session's token, in hexadecimal digits; empty: nobody was asked."""
+    ends_at: int | None = None
+    """When the key or the session ends, in microseconds since 1970; None: never."""
+    session: bool = False
+    """Whether it is a session of the page and not the key itself."""
 
 
-def caller_of(scope: MutableMapping[str, Any]) -> Caller:
+ANYBODY: Final = Admission(Caller())
+"""Whoever calls where authentication is off: may do everything, and has no name."""
+
+NOBODY: Final = Admission(Caller(scope=Scope.TRAINER, prefixes=("/",)))
+"""Whoever calls what everybody may call, such as the page's files: no run id begins so."""
+
+
+def caller_of(scope: Mapping[str, Any]) -> Caller:
     """Who sent the request of this ASGI scope."""
-    caller: Caller = scope.get(CALLER, ANYBODY)
-    return caller
+    admission: Admission = scope[ADMISSION]
+    return admission.caller
 
 
 def no_such_run(run_id: str) -> RunNotFoundError:

@@ -30,6 +30,7 @@ class Happening(NamedTuple):
 
     mark: Mark
     run_pk: int
+    run_id: str
     labels: Mapping[str, str]
     type: str
     frame: bytes
@@ -50,7 +51,7 @@ def happenings_of(
     entry = row.entry
     for index, (kind, data) in enumerate(_told(row, rewinds, outcomes)):
         mark = Mark(row.number, index, entry.at)
-        yield Happening(mark, entry.run_pk, labels, kind, _frame(row, mark, kind, data))
+        yield Happening(mark, entry.run_pk, row.run_id, labels, kind, _frame(row, mark, kind, data))
 
 
 def _told(

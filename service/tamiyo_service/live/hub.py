@@ -41,6 +41,8 @@ class Pace(NamedTuple):
     """While the store does not answer."""
     heartbeat: float = 15.0
     """Without an event: that the stream lives is told."""
+    admission: float = 5.0
+    """While there are events: whether the follower may still be told."""
 
 
 class Hub:

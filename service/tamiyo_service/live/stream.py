@@ -9,6 +9,7 @@ Nothing is told twice and nothing is left out: what comes from the hub is left o
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from typing import Any, Final
@@ -16,7 +17,7 @@ from typing import Any, Final
 import orjson
 from fastapi.sse import format_sse_event
 
-from tamiyo_service.errors import StoreUnavailableError
+from tamiyo_service.errors import StoreUnavailableError, UnauthorizedError
 from tamiyo_service.live.happenings import Happening
 from tamiyo_service.live.hub import Hub
 from tamiyo_service.live.marks import Mark
@@ -42,13 +43,23 @@ class Stream:
         wanted: which events.
         start: where to begin.
         exists: whether there still is what is followed; asked now and then.
+        admitted: whether the follower may still be told; asked now and then, before anything is told.
     """
 
-    def __init__(self, hub: Hub, wanted: Wanted, start: Start, exists: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        wanted: Wanted,
+        start: Start,
+        exists: Callable[[], Awaitable[bool]],
+        admitted: Callable[[], Awaitable[bool]],
+    ) -> None:
         self._hub = hub
         self._wanted = wanted
         self._start = start
         self._exists = exists
+        self._admitted = admitted
+        self._admitted_at = asyncio.get_running_loop().time()
         self._position = start.position
         self._last = start.known
 
@@ -59,13 +70,14 @@ class Stream:
             async with aclosing(self._told()) as told:
                 async for frames in told:
                     yield frames
-        except StoreUnavailableError as error:
+        except (StoreUnavailableError, UnauthorizedError) as error:
             yield self._event(CLOSING, error.message)
 
     async def _told(self) -> AsyncGenerator[bytes, None]:
         complete = False
         while not complete and not self._hub.stopping:
             complete, frames = await self._read()
+            await self._require_admitted()
             if frames:
                 yield frames
         subscription, reached = await self._hub.follow(self._wanted)
@@ -83,6 +95,7 @@ class Stream:
     async def _live(self, subscription: Subscription) -> AsyncGenerator[bytes, None]:
         while True:
             batch = await subscription.take(self._hub.pace.heartbeat)
+            await self._require_admitted()
             told = Mark(self._hub.told_below - 1)
             frames = self._joined(filter(self._position.precedes, batch))
             if frames:
@@ -97,6 +110,19 @@ class Stream:
                 # Who comes back need not have looked through again what was taken so far.
                 self._last = max(self._last, told, key=lambda mark: mark.number)
                 yield format_sse_event(comment="alive", id=str(self._last))
+
+    async def _require_admitted(self) -> None:
+        """Return if the follower may be told.
+
+        Raises:
+            UnauthorizedError: if its key or session has ended.
+        """
+        now = asyncio.get_running_loop().time()
+        if now - self._admitted_at < self._hub.pace.admission:
+            return
+        if not await self._admitted():
+            raise UnauthorizedError("the key or session has ended: come back with another")
+        self._admitted_at = now
 
     async def _read(self) -> tuple[bool, bytes]:
         """The next part of the past; whether that is all."""

@@ -20,10 +20,14 @@ class Wanted(NamedTuple):
     """Empty: all."""
     labels: tuple[tuple[str, str], ...] = ()
     """Of runs that have all of these."""
+    prefixes: tuple[str, ...] = ()
+    """Of runs whose ids begin with one of these; empty: of any."""
 
     def takes(self, happening: Happening) -> bool:
         """Whether an event is one of them."""
         if self.run_pk is not None and happening.run_pk != self.run_pk:
+            return False
+        if self.prefixes and not happening.run_id.startswith(self.prefixes):
             return False
         if self.types and happening.type not in self.types:
             return False

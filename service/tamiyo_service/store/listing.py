@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, literal_column, select, tuple_
 
+from tamiyo_service.store.prefixes import begins_with
 from tamiyo_service.store.rows import (
     DecisionFilter,
     DecisionRow,
@@ -30,6 +31,7 @@ from tamiyo_service.store.ways import (
     by_itself,
     decision_checks,
     run_checks,
+    way_to_named,
     ways_to_decisions,
     ways_to_runs,
     ways_within_run,
@@ -194,11 +196,23 @@ def _named(connection: Connection, wanted: DecisionFilter, rows: Sequence[Row[An
 def list_runs(connection: Connection, wanted: RunFilter, limit: int) -> Found[RunRow]:
     """Runs that pass the filter, the newest first."""
     walk = Walk(False, wanted.after, RUNS_LOOKED_AT)
-    way = _best(connection, walk, ways_to_runs(wanted))
+    if wanted.prefixes and _are_few(connection, wanted.prefixes):
+        way = way_to_named(wanted.prefixes)
+    else:
+        way = _best(connection, walk, ways_to_runs(wanted))
     checks = way.unanswered(run_checks(wanted))
+    if checks.keys() == {"prefixes"}:
+        walk = walk._replace(looked_at=LOOKED_AT)
     rows = _Rows((*way.order, *runs.columns), list(checks.values()), [is_present()])
     found = _page(connection, walk, way, rows, limit)
     return Found([run_of(row[1:]) for row in found.rows], found.resume)
+
+
+def _are_few(connection: Connection, prefixes: tuple[str, ...]) -> bool:
+    """Whether so few runs have such ids that they may be sorted."""
+    named: Select[Any] = select(literal_column("1")).where(begins_with(runs.c.run_id, prefixes))
+    counted = select(func.count()).select_from(named.limit(LOOKED_AT).subquery())
+    return int(connection.execute(counted).scalar_one()) < LOOKED_AT
 
 
 def _best(connection: Connection, walk: Walk, ways: Sequence[Way]) -> Way:

@@ -311,7 +311,7 @@ class MemoryStore:
         rows = [
             DecisionRow(position, names[entry.run_pk], entry)
             for position, entry in self._positions(wanted, below)
-            if _wants(wanted, entry)
+            if _wants(wanted, entry) and _begins(names[entry.run_pk], wanted.prefixes)
         ]
         rows.sort(key=lambda row: row.position, reverse=not wanted.ascending)
         return rows
@@ -331,6 +331,7 @@ class MemoryStore:
             and wanted.status in (None, row.status)
             and (wanted.silent_since is None or last_sign <= wanted.silent_since)
             and (wanted.after is None or (row.run_pk,) < wanted.after)
+            and _begins(row.run_id, wanted.prefixes)
         )
 
 
@@ -377,6 +378,10 @@ def _wants(wanted: DecisionFilter, entry: Entry) -> bool:
         and (wanted.since is None or entry.at >= wanted.since)
         and (wanted.until is None or entry.at < wanted.until)
     )
+
+
+def _begins(run_id: str, prefixes: tuple[str, ...]) -> bool:
+    return not prefixes or run_id.startswith(prefixes)
 
 
 def _wants_action(wanted: DecisionFilter, action: str) -> bool:

@@ -231,6 +231,7 @@ class DecisionFilter:
         since, until: moments, `until` excluded.
         ascending: oldest first.
         after: where the page before ended.
+        prefixes: of runs whose ids begin with one of them; empty: of any.
     """
 
     run_pk: int | None = None
@@ -244,6 +245,7 @@ class DecisionFilter:
     until: int | None = None
     ascending: bool = False
     after: Position | None = None
+    prefixes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -256,6 +258,7 @@ class RunFilter:
         status: ACTIVE, HELD or COMPLETED.
         silent_since: the last report (the creation, if there is none) is no later than this moment.
         after: where the page before ended.
+        prefixes: those whose ids begin with one of them; empty: any.
     """
 
     labels: tuple[tuple[str, str], ...] = ()
@@ -263,6 +266,7 @@ class RunFilter:
     status: RunStatus | None = None
     silent_since: int | None = None
     after: Position | None = None
+    prefixes: tuple[str, ...] = ()
 
 
 class DecisionKey(NamedTuple):

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import ColumnElement, FromClause, exists, func, literal_column, or_, select
 from tamiyo_leyline import PolicyChoice, RiskLevel
 
+from tamiyo_service.store.prefixes import begins_with
 from tamiyo_service.store.rows import DecisionFilter, RunFilter
 from tamiyo_service.store.schema import LABEL_HEAD, journal, run_labels, runs
 from tamiyo_service.store.statements import is_report, last_sign
@@ -114,6 +115,8 @@ def decision_checks(wanted: DecisionFilter) -> Checks:
     )
     if choices:
         checks["action"] = or_(*choices)
+    if wanted.prefixes:
+        checks["prefixes"] = _of_runs(wanted.prefixes)
     if moments:
         checks["moments"] = moments[0] if len(moments) == 1 else moments[0] & moments[1]
     return checks
@@ -128,6 +131,8 @@ def run_checks(wanted: RunFilter) -> Checks:
             "silent": (wanted.silent_since, last_sign().__le__),
         }
     )
+    if wanted.prefixes:
+        checks["prefixes"] = begins_with(by_itself(runs.c.run_id), wanted.prefixes)
     return checks | {f"label {key}:{value}": _has_label(key, value) for key, value in wanted.labels}
 
 
@@ -164,6 +169,18 @@ def _chosen(parts: Mapping[str, tuple[int | str | None, Callable[[Any], Check]]]
 def by_itself(column: ColumnElement[Any]) -> ColumnElement[Any]:
     """The column's value, which no index answers for."""
     return func.coalesce(column, literal_column("NULL"), type_=column.type)
+
+
+def _of_runs(prefixes: tuple[str, ...]) -> Check:
+    of_entry = runs.c.run_pk == journal.c.run_pk
+    named = select(runs.c.run_pk).where(of_entry, begins_with(by_itself(runs.c.run_id), prefixes))
+    return exists(named.correlate(journal))
+
+
+def way_to_named(prefixes: tuple[str, ...]) -> Way:
+    """The way to runs by the beginnings of their ids: right where these are few, for they are sorted."""
+    named = (begins_with(runs.c.run_id, prefixes),)
+    return Way(runs, (by_itself(runs.c.run_pk),), named, frozenset({"prefixes"}))
 
 
 def _has_label(key: str, value: str) -> Check:

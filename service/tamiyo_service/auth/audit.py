@@ -1,0 +1,39 @@
+"""The audit log: who did what that needs more than a trainer's key, and why."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+import structlog
+
+from tamiyo_service.auth.caller import Caller, caller_of
+
+AUDITED: Final = "tamiyo.audited"
+"""Key of a request's scope: what the audit log calls it."""
+REASON: Final = "tamiyo.reason"
+"""Key of a request's scope: why, in the words of whoever sent it."""
+_LOG: Final = structlog.get_logger("tamiyo.audit")
+
+
+def audit(scope: MutableMapping[str, Any], status: int, caller: Caller | None = None) -> None:
+    """Write an entry about a request that was answered.
+
+    Args:
+        scope: of the request.
+        status: of the answer.
+        caller: who sent it; None: as the scope says.
+    """
+    caller = caller_of(scope) if caller is None else caller
+    client = scope.get("client")
+    _LOG.info(
+        "audit",
+        action=scope[AUDITED],
+        by=caller.name or None,
+        key=caller.key_id or None,
+        done=status < 400,
+        status=status,
+        path=scope["path"],
+        reason=scope.get(REASON),
+        client=client[0] if client else None,
+    )
