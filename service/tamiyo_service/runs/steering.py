@@ -98,7 +98,7 @@ class Steering:
             return Change(standing, None, None)
         after = standing._replace(seq=standing.seq + 1, hold=reason)
         kind = InputKind.RELEASE if reason is None else InputKind.HOLD
-        entry = self._entry(session, after, kind, {"reason": reason, "by": by})
+        entry = self._entry(session, after, kind, {"reason": reason, **_signed(by)})
         return Change(after, Write((entry,), status=status_row(session, after)), None)
 
     async def _overridden(self, request: OverrideRequest, by: str | None, session: Session) -> Change[None]:
@@ -117,7 +117,7 @@ class Steering:
         if standing.override is None:
             return Change(standing, None, None)
         after = standing._replace(seq=standing.seq + 1, override=None)
-        entry = self._entry(session, after, InputKind.WITHDRAWAL, {"by": by})
+        entry = self._entry(session, after, InputKind.WITHDRAWAL, _signed(by))
         return Change(after, Write((entry,)), None)
 
     async def _given(
@@ -136,7 +136,7 @@ class Steering:
             "policy": choice.model_dump(),
             "before": before.model_dump(),
             "reason": request.reason,
-            "by": by,
+            **_signed(by),
         }
         entry = self._entry(session, after, InputKind.POLICY, content)
         row = PolicyRow(session.run_pk, choice.name, choice.model_dump_json())
@@ -146,6 +146,11 @@ class Steering:
         self, session: Session, after: Standing, kind: InputKind, content: Mapping[str, object]
     ) -> Entry:
         return input_entry(session, after, kind, orjson.dumps(content).decode(), self._clock())
+
+
+def _signed(by: str | None) -> dict[str, object]:
+    """Who ordered it, where that is known."""
+    return {} if by is None else {"by": by}
 
 
 def override_view(override: Override) -> OverrideView:
