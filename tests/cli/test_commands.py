@@ -33,7 +33,7 @@ COMMANDS = (
         "migrate",
         "models",
     ),
-    *("note", "prune", "release", "runs", "serve", "show", "why"),
+    *("note", "prune", "release", "replay", "runs", "serve", "show", "why"),
 )
 
 
