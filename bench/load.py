@@ -39,7 +39,7 @@ def report_of(epoch: int) -> str:
 def post(path: str, body: str) -> bytes:
     """One HTTP request."""
     return (
-        f"POST {path} HTTP/1.1\r\nhost: tamiyo\r\ncontent-type: application/json\r\n"
+        f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         f"content-length: {len(body)}\r\n\r\n{body}"
     ).encode()
 

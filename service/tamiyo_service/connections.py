@@ -1,12 +1,15 @@
 """What one connection may ask of the server before its request reaches the application.
 
-uvicorn bounds neither how many connections there are, nor how long a request's head may be or take.
+uvicorn bounds neither how many connections there are, nor how long a request's head may be or take, and lets
+requests through that HTTP forbids or that a page of another site had a browser send.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final
 
 import uvicorn
@@ -17,7 +20,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from tamiyo_service.api.errors import RETRY_AFTER_SECONDS, problem
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-"""Request line and headers; a little more passes where it arrives at one go."""
+"""Request line and headers."""
+MAX_ADDRESS_BYTES: Final = 8 * 1024
+"""Path and query, as much as proxies let through by default."""
+MAX_HEADERS: Final = 100
+_PER_HEADER: Final = len(": \r\n")
+_LOCAL_NAMES: Final = ("localhost", ".localhost")
 
 
 class BoundedConfig(uvicorn.Config):
@@ -28,13 +36,18 @@ class BoundedConfig(uvicorn.Config):
         connections: how many may be open at the same time; one more is told so and closed.
         head_seconds: how long the head of a request may take, counted from the connection's opening for the
             first one and from its first byte for every other.
+        local_names: whether only ``localhost`` and addresses are taken for the service's name. A page whose
+            author has let its own name stand for 127.0.0.1 counts as ours to a browser; its name tells it.
         options: of uvicorn.
     """
 
-    def __init__(self, app: Any, *, connections: int, head_seconds: float, **options: Any) -> None:
+    def __init__(
+        self, app: Any, *, connections: int, head_seconds: float, local_names: bool = False, **options: Any
+    ) -> None:
         super().__init__(app, http=BoundedProtocol, **options)
         self.connections: Final = connections
         self.head_seconds: Final = head_seconds
+        self.local_names: Final = local_names
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -46,13 +59,14 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(**arguments)
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._fault: Problem | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Take a connection, or refuse it."""
         super().connection_made(transport)
         if len(self.connections) > self.config.connections:
             message = f"{self.config.connections} connections are open; connect again later"
-            self._refuse(b"503 Service Unavailable", problem(ProblemCode.OVERLOADED, message))
+            self._refuse(problem(ProblemCode.OVERLOADED, message))
         else:
             self._await_head()
 
@@ -73,8 +87,23 @@ class BoundedProtocol(HttpToolsProtocol):
             if self._head_timer is None:
                 self._await_head()
             if self._head_bytes > MAX_HEAD_BYTES:
-                message = f"the head of the request exceeds {MAX_HEAD_BYTES // 1024} KiB; send fewer headers"
-                self._refuse(b"413 Content Too Large", problem(ProblemCode.PAYLOAD_TOO_LARGE, message))
+                self._refuse(_too_large(MAX_HEAD_BYTES))
+
+    def on_headers_complete(self) -> None:
+        """Begin to answer a request, if its head is one."""
+        self._fault = _fault_of(self.url, self.headers, self.parser.get_http_version())
+        if self._fault is None and self.parser.should_upgrade():
+            self._fault = _body_beyond_upgrade(self.headers)
+        if self._fault is None and self.config.local_names:
+            self._fault = _foreign_name(self.headers)
+        if self._fault is not None:
+            # Ends the parsing; `send_400_response` is called for it.
+            raise ValueError(self._fault.detail)
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request."""
+        self._refuse(self._fault or _malformed("this is no HTTP request"))
 
     def _await_head(self) -> None:
         # What uvicorn does to a connection that was idle for too long.
@@ -86,11 +115,79 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _refuse(self, status: bytes, document: Problem) -> None:
+    def _refuse(self, document: Problem) -> None:
         body = document.model_dump_json(exclude_none=True).encode()
+        status = f"HTTP/1.1 {document.status} {HTTPStatus(document.status).phrase}".encode()
         headers = [b"content-type: " + PROBLEM_MEDIA_TYPE.encode(), b"content-length: %d" % len(body)]
         if document.code in RETRYABLE:
             headers.append(b"retry-after: %d" % RETRY_AFTER_SECONDS)
-        head = b"\r\n".join([b"HTTP/1.1 " + status, *headers, b"connection: close"])
-        self.transport.write(head + b"\r\n\r\n" + body)
+        self.transport.write(b"\r\n".join([status, *headers, b"connection: close"]) + b"\r\n\r\n" + body)
         self.transport.close()
+
+
+def _fault_of(url: bytes, headers: list[tuple[bytes, bytes]], version: str) -> Problem | None:
+    """Why the head of a request is refused; None: it is not."""
+    if len(url) > MAX_ADDRESS_BYTES:
+        message = (
+            f"the address of the request exceeds {MAX_ADDRESS_BYTES // 1024} KiB; ask for less at a time"
+        )
+        return problem(ProblemCode.PAYLOAD_TOO_LARGE, message)
+    if len(headers) > MAX_HEADERS:
+        message = f"the request has more than {MAX_HEADERS} headers; send fewer"
+        return problem(ProblemCode.PAYLOAD_TOO_LARGE, message)
+    size, hosts = len(url), 0
+    for name, value in headers:
+        size += len(name) + len(value) + _PER_HEADER
+        hosts += name == b"host"
+    if size > MAX_HEAD_BYTES:
+        return _too_large(MAX_HEAD_BYTES)
+    # RFC 9112, 3.2.
+    if hosts > 1 or (hosts == 0 and version == "1.1"):
+        return _malformed("a request names its host once, in the header Host")
+    return None
+
+
+def _body_beyond_upgrade(headers: list[tuple[bytes, bytes]]) -> Problem | None:
+    """Why a request that asks for another protocol is refused; None: it is answered in HTTP/1.1.
+
+    The parser takes a body for bytes of that protocol, and what comes later for another request.
+    """
+    if any(name in (b"content-length", b"transfer-encoding") for name, _ in headers):
+        return _malformed("the service speaks HTTP/1.1 alone; send a body without the header Upgrade")
+    return None
+
+
+def _foreign_name(headers: list[tuple[bytes, bytes]]) -> Problem | None:
+    """Why the name that a request knows the service by is refused; None: it is not."""
+    host = next((value for name, value in headers if name == b"host"), b"").decode("latin-1")
+    if not host or is_local_name(host):
+        return None
+    message = (
+        f"{ascii(host)[1:-1]} is no name of a service that only this machine can reach: call it localhost or"
+        " 127.0.0.1, or set TAMIYO_AUTH if something in front of it lets others through"
+    )
+    return problem(ProblemCode.FORBIDDEN, message)
+
+
+def is_local_name(host: str) -> bool:
+    """Whether a Host header is an address, or a name that stands for this machine everywhere (RFC 6761)."""
+    name = host.lower()
+    if name.endswith("]"):
+        name = name.strip("[]")
+    elif name.rpartition(":")[2].isdecimal():
+        name = name.rpartition(":")[0].strip("[]")
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name == _LOCAL_NAMES[0] or name.endswith(_LOCAL_NAMES[1])
+    return True
+
+
+def _too_large(limit: int) -> Problem:
+    message = f"the head of the request exceeds {limit // 1024} KiB; send fewer headers"
+    return problem(ProblemCode.PAYLOAD_TOO_LARGE, message)
+
+
+def _malformed(message: str) -> Problem:
+    document = problem(ProblemCode.INVALID_REQUEST, message)
+    return document.model_copy(update={"status": HTTPStatus.BAD_REQUEST.value})

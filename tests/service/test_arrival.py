@@ -20,7 +20,7 @@ def begin(url: str, path: str) -> socket.socket:
     """A connection with a request whose body stops after its first byte."""
     address = urlsplit(url)
     connection = socket.create_connection((address.hostname or "", address.port or 0), timeout=30)
-    connection.sendall(f"POST {path} HTTP/1.1\r\nhost: t\r\ncontent-length: 9\r\n\r\n{{".encode())
+    connection.sendall(f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{{".encode())
     return connection
 
 
@@ -54,7 +54,7 @@ def test_a_body_still_under_way_when_the_service_has_stopped_is_refused_in_words
         with socket.create_connection(
             (urlsplit(service.url).hostname or "", urlsplit(service.url).port or 0)
         ) as other:
-            other.sendall(b"GET /healthz HTTP/1.1\r\nhost: t\r\n\r\n")
+            other.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
             assert other.recv(65536)
         assert service.stop() == 0
         head, problem = answer(connection)

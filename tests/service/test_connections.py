@@ -64,7 +64,7 @@ def test_one_connection_too_many_is_told_to_come_back(narrow: ServiceProcess) ->
     with ExitStack() as held:
         for _ in range(LIMIT):
             connection = held.enter_context(connected(narrow))
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: tamiyo\r\n\r\n")
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
             assert answered(connection).startswith(b"HTTP/1.1 200")
         with connected(narrow) as surplus:
             refusal = everything(surplus)
@@ -82,7 +82,7 @@ def test_a_head_that_does_not_arrive_in_time_ends_the_connection(narrow: Service
 
 
 def test_a_slow_second_head_ends_the_connection_too(narrow: ServiceProcess) -> None:
-    request = b"GET /healthz HTTP/1.1\r\nhost: tamiyo\r\n\r\n"
+    request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
     with connected(narrow) as connection:
         connection.sendall(request)
         assert answered(connection).startswith(b"HTTP/1.1 200")
@@ -92,7 +92,7 @@ def test_a_slow_second_head_ends_the_connection_too(narrow: ServiceProcess) -> N
 
 def test_a_head_in_pieces_is_read(narrow: ServiceProcess) -> None:
     with connected(narrow) as connection:
-        for piece in (b"GET /heal", b"thz HTTP/1.1\r\nhost", b": tamiyo\r\n\r\n"):
+        for piece in (b"GET /heal", b"thz HTTP/1.1\r\nhost", b": localhost\r\n\r\n"):
             connection.sendall(piece)
         assert answered(connection).startswith(b"HTTP/1.1 200")
 

@@ -36,7 +36,7 @@ def test_a_follower_who_never_reads_keeps_no_service_from_stopping(tmp_path: Pat
         with socket.socket() as silent:
             silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             silent.connect((host, int(port)))
-            silent.sendall(b"GET /events HTTP/1.1\r\nHost: tamiyo\r\n\r\n")
+            silent.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
             with httpx.Client(base_url=service.url) as http:
                 for epoch in range(400):
                     assert http.post("/runs/run/epoch", json=report(epoch)).status_code == 200
