@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 from tamiyo_client.errors import UsageError
 
+API_KEY_VARIABLE: Final = "TAMIYO_API_KEY"
+"""The environment variable that a key is taken from where none is given."""
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -91,7 +94,7 @@ def endpoint(
 
     Args:
         base_url: such as ``http://tamiyo:8000``; a path is kept as a prefix.
-        api_key: sent as ``Authorization: Bearer …``.
+        api_key: sent as ``Authorization: Bearer …``; None: as ``TAMIYO_API_KEY`` says, if it is set.
         headers: further headers of every request.
         network: proxies and certificates.
 
@@ -106,6 +109,8 @@ def endpoint(
         LEYLINE_HEADER.lower(): LEYLINE_VERSION,
     }
     own = {name.lower(): value for name, value in (headers or {}).items()}
+    if api_key is None and "authorization" not in own:
+        api_key = os.environ.get(API_KEY_VARIABLE, "").strip() or None
     if api_key is not None:
         own["authorization"] = f"Bearer {api_key}"
     _require_sendable(own)

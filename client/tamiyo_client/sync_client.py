@@ -54,7 +54,7 @@ class TamiyoClient(NotPicklable):
     Args:
         base_url: such as ``http://tamiyo:8000``.
         deadline: longest time a call may take, seconds: name lookup, connecting, repeats and pauses included.
-        api_key: sent as ``Authorization: Bearer …``; never logged.
+        api_key: sent as ``Authorization: Bearer …``, never logged; None: as ``TAMIYO_API_KEY`` says.
         headers: further headers of every request.
         strict: raise errors in the loop too, and keep no missed reports: the caller repeats what it wants to.
         fallback: decides while the service gives no usable answer; None: WAIT.

@@ -239,9 +239,7 @@ class RunConfig(Request):
         50, description="Epochs the training is planned to take."
     )
     host: HostDescription = Field(default=HostDescription.model_construct(), description="The host network.")
-    labels: Annotations = Field(
-        default_factory=dict, description="The operator's own keys and values."
-    )
+    labels: Annotations = Field(default_factory=dict, description="The operator's own keys and values.")
     shadow: Annotated[tuple[PolicyChoice, ...], Field(max_length=MAX_SHADOWS, strict=False)] = Field(
         (), description="Policies that decide too, after the reply and without effect, to be compared."
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tamiyo_cli import doctor, models, replaying, steering, watching
+from tamiyo_cli import doctor, keys, models, replaying, steering, watching
 from tamiyo_cli.options import DEFAULT_URL, Actions, AsJson, DatabaseUrl, Limit, RunId, Url
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(models.app)
+app.add_typer(keys.app)
 for _part in (watching.app, replaying.app, steering.app, doctor.app):
     app.add_typer(_part)
 

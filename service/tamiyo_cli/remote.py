@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from urllib.parse import quote
 import httpx
 import typer
 from pydantic import BaseModel, ValidationError
+from tamiyo_client.settings import API_KEY_VARIABLE
 from tamiyo_leyline import LEYLINE_VERSION
 from tamiyo_leyline.api import LEYLINE_HEADER, Page
 from tamiyo_leyline.fields import RUN_ID_PATTERN
@@ -39,8 +41,20 @@ def told_in_a_line(command: str) -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
+def _authorization() -> dict[str, str]:
+    """The header with the key of the environment, if there is one.
+
+    Raises:
+        RefusedError: if it cannot be sent; the message does not show it.
+    """
+    key = os.environ.get(API_KEY_VARIABLE, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise RefusedError(f"{API_KEY_VARIABLE} is no key: it has characters that no key has")
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
 class Remote:
-    """A service. Errors are `RefusedError` and those of httpx.
+    """A service, asked with the key of the environment. Errors are `RefusedError` and those of httpx.
 
     Args:
         url: where it is.
@@ -51,7 +65,7 @@ class Remote:
         try:
             self._client = httpx.Client(
                 base_url=url,
-                headers={LEYLINE_HEADER: LEYLINE_VERSION},
+                headers={LEYLINE_HEADER: LEYLINE_VERSION} | _authorization(),
                 timeout=httpx.Timeout(_SECONDS, read=read_seconds),
             )
         except httpx.InvalidURL as error:

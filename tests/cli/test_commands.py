@@ -29,6 +29,7 @@ COMMANDS = (
         "field-reports",
         "follow",
         "hold",
+        "keys",
         "label",
         "migrate",
         "models",
