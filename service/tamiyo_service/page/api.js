@@ -51,6 +51,7 @@ export const getDecisions = (id, wanted, signal) => ask(path("runs", id, "decisi
 export const getFieldReports = (id, wanted, signal) =>
   ask(path("runs", id, "field-reports") + query(wanted), { signal });
 export const getNotes = (id, signal) => ask(path("runs", id, "notes") + query({ limit: 50 }), { signal });
+export const askReplay = (id, body, signal) => ask(path("runs", id, "replay"), { method: "POST", body, signal });
 export const hold = (id, reason) => ask(path("runs", id, "hold"), { method: "PUT", body: { reason } });
 export const release = (id) => ask(path("runs", id, "hold"), { method: "DELETE" });
 export const addNote = (id, note) => ask(path("runs", id, "notes"), { method: "POST", body: note });

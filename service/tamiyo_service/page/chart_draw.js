@@ -4,7 +4,7 @@ import { kindOf } from "./format.js";
 import { extent, ticks, valueAt } from "./scales.js";
 
 const NAMES = [
-  "ink", "muted", "hairline", "accent", "second", "soft", "selection", "surface", "germinate", "fossilize", "cull", "plateau", "embargo", "hold",
+  "ink", "muted", "hairline", "accent", "second", "soft", "selection", "surface", "germinate", "fossilize", "cull", "plateau", "embargo", "hold", "border", "cull-soft",
   "stage-germinated", "stage-training", "stage-blending", "stage-shadowing", "stage-probationary", "stage-fossilized", "stage-failed",
 ];
 const FONT = "11px ui-sans-serif, system-ui, 'Segoe UI', sans-serif";
@@ -22,7 +22,9 @@ export function drawPanel(context, panel, frame, colours) {
   context.fillStyle = colours.muted;
   context.textAlign = "left";
   context.fillText(panel.title, frame.left, frame.top - 5);
+  if (panel.shade) drawShade(context, panel.shade, frame, colours);
   if (panel.kind === "lines") drawLines(context, panel, frame, colours);
+  else if (panel.kind === "decisions") drawDecisions(context, panel, frame, colours);
   else if (panel.kind === "periods") drawPeriods(context, panel, frame, colours);
   else drawSeeds(context, panel, frame, colours);
 }
@@ -59,6 +61,63 @@ function drawLines(context, panel, frame, colours) {
     context.fillRect(frame.x(epoch) - 1, frame.top, 2, frame.bottom - frame.top);
   }
   context.restore();
+}
+
+/** Epochs that are to be read otherwise than those before. */
+function drawShade(context, [first, last], frame, colours) {
+  const from = Math.max(frame.left, frame.x(first));
+  const to = Math.min(frame.right, frame.x(last + 0.5));
+  if (to <= from) return;
+  context.save();
+  context.beginPath();
+  context.rect(from, frame.top - 2, to - from, frame.bottom - frame.top + 4);
+  context.clip();
+  context.fillStyle = colours.soft;
+  context.globalAlpha = 0.55;
+  context.fillRect(from, frame.top - 2, to - from, frame.bottom - frame.top + 4);
+  context.globalAlpha = 0.5;
+  context.strokeStyle = colours.border;
+  context.lineWidth = 1;
+  const height = frame.bottom - frame.top + 4;
+  for (let x = from - height; x < to; x += 9) stroke(context, [[x, frame.bottom + 2], [x + height, frame.top - 2]]);
+  context.restore();
+  context.strokeStyle = colours.muted;
+  context.setLineDash([4, 3]);
+  stroke(context, [[Math.round(from) + 0.5, frame.top - 2], [Math.round(from) + 0.5, frame.bottom + 2]]);
+  context.setLineDash([]);
+}
+
+/** Decisions of several sides below each other; where they differ a band joins them. */
+function drawDecisions(context, panel, frame, colours) {
+  const height = panel.height / panel.rows.length;
+  const apart = (frame.right - frame.left) / Math.max(1, frame.last - frame.first);
+  context.fillStyle = colours["cull-soft"];
+  for (const epoch of panel.differing) {
+    if (epoch < frame.first || epoch > frame.last) continue;
+    const wide = Math.min(20, Math.max(2, apart));
+    rounded(context, frame.x(epoch) - wide / 2, frame.top, wide, panel.height, Math.min(4, wide / 2));
+  }
+  panel.rows.forEach(({ label, marks }, row) => {
+    const middle = frame.top + (row + 0.5) * height;
+    context.fillStyle = colours.muted;
+    context.textAlign = "right";
+    context.textBaseline = "middle";
+    context.fillText(label, frame.left - 8, middle);
+    context.strokeStyle = colours.hairline;
+    context.lineWidth = 1;
+    stroke(context, [[frame.left, Math.round(middle) + 0.5], [frame.right, Math.round(middle) + 0.5]]);
+    const shown = marks.filter((mark) => mark.epoch >= frame.first && mark.epoch <= frame.last);
+    const crowded = shown.length > (frame.right - frame.left) / 9;
+    for (const mark of shown) {
+      const kind = kindOf(mark.action);
+      if (!crowded) {
+        glyph(context, kind, frame.x(mark.epoch), middle, colours);
+        continue;
+      }
+      context.fillStyle = colours[kind];
+      context.fillRect(frame.x(mark.epoch) - 0.5, middle - 7, 1, 14);
+    }
+  });
 }
 
 function drawPeriods(context, panel, frame, colours) {
@@ -161,7 +220,7 @@ export function drawMarks(context, marks, panel, frame, colours) {
       context.lineWidth = 1;
       stroke(context, [[Math.round(x) + 0.5, y], [Math.round(x) + 0.5, frame.bottom]]);
       context.globalAlpha = 1;
-      glyph(context, kind, x, y, colours);
+      glyph(context, kind, x, y, colours, mark.hollow);
     } else {
       context.fillStyle = colours[kind];
       context.fillRect(x - 0.5, y - 7, 1, 7);
@@ -170,16 +229,19 @@ export function drawMarks(context, marks, panel, frame, colours) {
   });
 }
 
-function glyph(context, kind, x, y, colours) {
+function glyph(context, kind, x, y, colours, hollow = false) {
   context.beginPath();
   if (kind === "germinate") polygon(context, [[x, y - 6.5], [x + 6, y + 4.5], [x - 6, y + 4.5]]);
   else if (kind === "fossilize") polygon(context, [[x, y - 6.5], [x + 6, y], [x, y + 6.5], [x - 6, y]]);
   else context.arc(x, y, 5.5, 0, 2 * Math.PI);
-  context.fillStyle = kind === "cull" ? colours.surface : colours[kind];
-  context.strokeStyle = kind === "cull" ? colours[kind] : colours.surface;
-  context.lineWidth = kind === "cull" ? 2 : 1.5;
+  const outlined = hollow || kind === "cull";
+  context.fillStyle = outlined ? colours.surface : colours[kind];
+  context.strokeStyle = outlined ? colours[kind] : colours.surface;
+  context.lineWidth = outlined ? 2 : 1.5;
+  context.setLineDash(hollow ? [2, 2] : []);
   context.fill();
   context.stroke();
+  context.setLineDash([]);
   if (kind !== "cull") return;
   stroke(context, [[x - 2.2, y - 2.2], [x + 2.2, y + 2.2]]);
   stroke(context, [[x - 2.2, y + 2.2], [x + 2.2, y - 2.2]]);

@@ -3,10 +3,11 @@
 import { comparePlace } from "./compare.js";
 import { h, show } from "./dom.js";
 import { fleetPlace } from "./fleet.js";
+import { replayPlace } from "./replay.js";
 import { here, onMove } from "./router.js";
 import { runPlace } from "./run.js";
 
-const PLACES = { fleet: fleetPlace, run: runPlace, compare: comparePlace, nowhere };
+const PLACES = { fleet: fleetPlace, run: runPlace, replay: replayPlace, compare: comparePlace, nowhere };
 const NEXT = { system: "light", light: "dark", dark: "system" };
 const content = document.getElementById("content");
 let leave = () => {};

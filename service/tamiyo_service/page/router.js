@@ -1,12 +1,14 @@
-// Places of the page: /, /ui/runs/{id} and /ui/compare/{a}/{b}. Each survives a reload and can be passed on.
+// Places of the page: /, /ui/runs/{id}, /ui/replay/{id} and /ui/compare/{a}/{b}. Each survives a reload and can be passed on.
 
 const PLACES = [
   { name: "fleet", pattern: /^\/(?:ui\/?)?$/ },
   { name: "run", pattern: /^\/ui\/runs\/([^/]+)$/ },
+  { name: "replay", pattern: /^\/ui\/replay\/([^/]+)$/ },
   { name: "compare", pattern: /^\/ui\/compare\/([^/]+)\/([^/]+)$/ },
 ];
 
 export const toRun = (id, extra = "") => `/ui/runs/${encodeURIComponent(id)}${extra}`;
+export const toReplay = (id, extra = "") => `/ui/replay/${encodeURIComponent(id)}${extra}`;
 export const toCompare = (one, other) => `/ui/compare/${encodeURIComponent(one)}/${encodeURIComponent(other)}`;
 
 /** The place that the address names: its name, the ids in it, and its parameters. */

@@ -5,7 +5,7 @@ import { announce, h, setText, show } from "./dom.js";
 import { ago, fixed, measured, percent, whole } from "./format.js";
 import { pickRun } from "./pick_run.js";
 import { confirmDialog, labelChips, statusChip, statusOf } from "./parts.js";
-import { go, toCompare } from "./router.js";
+import { go, toCompare, toReplay } from "./router.js";
 
 export function runHead(id, live, changed) {
   const status = h("span", { class: "status-cell" });
@@ -15,6 +15,7 @@ export function runHead(id, live, changed) {
   const steer = h("button", { type: "button", hidden: true });
   const edit = h("button", { type: "button", class: "quiet", on: { click: editLabels } }, "Labels");
   const compare = h("button", { type: "button", class: "quiet", on: { click: () => pickRun(id, (other) => go(toCompare(id, other))) } }, "Compare");
+  const replay = h("button", { type: "button", class: "quiet", on: { click: () => go(toReplay(id)) } }, "Replay");
   let run = null;
   const shown = {};
 
@@ -26,7 +27,7 @@ export function runHead(id, live, changed) {
       "div",
       { class: "heading" },
       h("div", { class: "title" }, h("h1", { class: "run-id" }, id), h("div", { class: "under-title" }, status, policy, live.sign)),
-      h("div", { class: "buttons" }, compare, edit, steer),
+      h("div", { class: "buttons" }, replay, compare, edit, steer),
     ),
     labels,
     figures,

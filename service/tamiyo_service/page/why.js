@@ -71,7 +71,7 @@ function told(record) {
     record.superseded ? h("p", { class: "remark" }, "A later rewind discarded this decision.") : null,
     ...record.warnings.map((warning) => h("p", { class: "remark" }, warning)),
     ...commandsOf(record),
-    section("How it was decided", record.slots.map((slot) => slotOf(slot, record))),
+    section("How it was decided", record.slots.map((slot) => slotOf(slot, record.commands[0].reason))),
     shadowsOf(record),
     penaltiesOf(record),
     signalsOf(record),
@@ -113,7 +113,8 @@ function fate(outcome) {
 
 export const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));
 
-function slotOf(slot, record) {
+/** How one slot was decided; a reason that was told above (`told`) is not repeated. */
+export function slotOf(slot, told = null) {
   const name = slot.seed_id ? `Seed ${slot.seed_id} in ${slot.slot_id}` : "Whether to germinate";
   const numbers = [
     slot.value === null ? null : fact("Value", fixed(slot.value, 3)),
@@ -125,7 +126,7 @@ function slotOf(slot, record) {
     "div",
     { class: "slot" },
     h("h4", {}, name, " ", actionChip(slot.action)),
-    slot.reason === record.commands[0].reason ? null : h("p", { class: "because small" }, slot.reason),
+    slot.reason === told ? null : h("p", { class: "because small" }, slot.reason),
     comparisonsOf(slot.comparisons),
     actionsOf(slot),
     numbers.some(Boolean) ? h("dl", { class: "facts" }, numbers) : null,
