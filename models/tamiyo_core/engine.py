@@ -107,12 +107,13 @@ class Engine:
         self._layout = config.topology.layout
         self._percent = config.accuracy_unit is AccuracyUnit.PERCENT
         self._plateau_alarm = config.heuristic.plateau_epochs_to_germinate
-        self._asks = policy if isinstance(policy, AskingPolicy) else None
+        self.asks: Final = policy if isinstance(policy, AskingPolicy) else None
+        """The policy, if it is one that asks a network."""
 
     @property
     def needs_draw(self) -> bool:
         """Whether a decision may depend on the random number of the report."""
-        samples = self._asks is not None and self._asks.samples
+        samples = self.asks is not None and self.asks.samples
         return samples or self.config.heuristic.blueprint_exploration > 0.0
 
     def initial(self) -> RunState:
@@ -178,7 +179,7 @@ class Engine:
         )
         tracker, signals = self.tracker.observe(state.tracker, report, changes)
         context = self._context(ledger.state, report.epoch, held=held, draw=draw)
-        questions = self._asks.questions(state.policy, signals, context) if self._asks is not None else ()
+        questions = self.asks.questions(state.policy, signals, context) if self.asks is not None else ()
         return Observation(state, report, seeds, changes, ledger, tracker, signals, context, questions)
 
     def conclude(
@@ -206,9 +207,9 @@ class Engine:
         Raises:
             IllegalDecisionError: if the policy breaks its contract.
         """
-        state, report, _, changes, ledger, tracker, signals, context, _ = observation
+        state, report, _, changes, ledger, tracker, signals, context, questions = observation
         if advice is not None:
-            context = context._replace(advice=advice)
+            context = context._replace(advice=advice, questions=questions)
         policy_state, decisions = self.policy.decide(state.policy, signals, context)
         if backfill:
             decisions = (observed_only(context),)

@@ -132,7 +132,11 @@ class LearnedPolicy:
             for seed in signals.seeds
             if seed.is_live
         ]
-        opened = germination_open(signals, free, self._config)
+        if context.advice is not None and context.questions:
+            # Worked out when they were asked, at this very report.
+            opened = len(context.questions) > sum([slot.is_open for slot in slots])
+        else:
+            opened = germination_open(signals, free, self._config)
         slots.append(_slot(None, layout.mask(None, germination_open=opened)))
         return slots
 

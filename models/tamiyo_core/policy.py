@@ -105,6 +105,8 @@ class DecisionContext(NamedTuple):
     """A number in [0, 1) for every random choice of this report; 1.0: make none."""
     advice: Advice | None = None
     """For a policy that asks a network; None: it had no question."""
+    questions: tuple[Question, ...] = ()
+    """What the advice answers."""
 
 
 class Policy(Protocol):

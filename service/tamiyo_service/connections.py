@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -159,11 +160,12 @@ def _body_beyond_upgrade(headers: list[tuple[bytes, bytes]]) -> Problem | None:
 
 def _foreign_name(headers: list[tuple[bytes, bytes]]) -> Problem | None:
     """Why the name that a request knows the service by is refused; None: it is not."""
-    host = next((value for name, value in headers if name == b"host"), b"").decode("latin-1")
-    if not host or is_local_name(host):
+    host = next((value for name, value in headers if name == b"host"), b"")
+    if _is_local(host):
         return None
+    named = ascii(host.decode("latin-1"))[1:-1]
     message = (
-        f"{ascii(host)[1:-1]} is no name of a service that only this machine can reach: call it localhost or"
+        f"{named} is no name of a service that only this machine can reach: call it localhost or"
         " 127.0.0.1, or set TAMIYO_AUTH if something in front of it lets others through"
     )
     return problem(ProblemCode.FORBIDDEN, message)
@@ -191,3 +193,8 @@ def _too_large(limit: int) -> Problem:
 def _malformed(message: str) -> Problem:
     document = problem(ProblemCode.INVALID_REQUEST, message)
     return document.model_copy(update={"status": HTTPStatus.BAD_REQUEST.value})
+
+
+@lru_cache(maxsize=64)
+def _is_local(host: bytes) -> bool:
+    return not host or is_local_name(host.decode("latin-1"))

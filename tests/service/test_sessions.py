@@ -148,7 +148,7 @@ async def test_more_runs_than_fit_go_round_and_round() -> None:
             for start in range(0, runs, 500):
                 numbers = range(start, start + 500)
                 await asyncio.gather(*(intake.report(f"run-{number}", reported) for number in numbers))
-        assert store.loads == rounds * runs, "every round loads every run once"
+        assert store.loads == (rounds - 1) * runs, "every round after the first loads every run once"
         for number in random.Random(0).sample(range(runs), 50):
             answer = await post(app, f"/runs/run-{number}/epoch?snapshot=true", report(rounds))
             assert f'"run_id":"run-{number}"'.encode() in answer.body

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
-from tamiyo_core import Advice, AskingPolicy, Policy, Question
+from tamiyo_core import Advice, AskingPolicy, Question
 
 Questions = tuple[Question, ...]
-Asked = Sequence[tuple[Policy, Questions]]
-"""Of several reports, the policy and what it asks: maybe nothing."""
+Asked = Sequence[tuple[AskingPolicy | None, Questions]]
+"""Of several reports, the policy that asks and its questions: maybe none."""
 
 
 class Advisor(Protocol):
@@ -45,7 +45,7 @@ def _by_policy(asked: Asked) -> Iterator[tuple[AskingPolicy, list[int]]]:
     """Which reports ask which network, whatever else their runs are set to."""
     groups: dict[str, tuple[AskingPolicy, list[int]]] = {}
     for number, (policy, questions) in enumerate(asked):
-        if questions and isinstance(policy, AskingPolicy):
+        if questions and policy is not None:
             groups.setdefault(policy.sha256, (policy, []))[1].append(number)
     yield from groups.values()
 

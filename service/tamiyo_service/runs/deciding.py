@@ -13,6 +13,7 @@ import orjson
 from pydantic import TypeAdapter
 from tamiyo_core import (
     Advice,
+    AskingPolicy,
     Engine,
     Observation,
     Policy,
@@ -55,9 +56,9 @@ class Case(NamedTuple):
         return DecisionKey(self.session.run_pk, self.report.attempt, self.report.epoch)
 
     @property
-    def policy(self) -> Policy:
-        """That decides."""
-        return self.session.engine.policy
+    def asks(self) -> AskingPolicy | None:
+        """The policy that decides, if it asks a network."""
+        return self.session.engine.asks
 
 
 class Reply(NamedTuple):
@@ -90,7 +91,7 @@ async def decide(cases: Sequence[Case], advisor: Advisor, clock: Clock, tally: R
     began = time.perf_counter()
     observations = observe(cases)
     observing = time.perf_counter() - began
-    asked = [(case.policy, one.questions) for case, one in zip(cases, observations, strict=True)]
+    asked = [(case.asks, one.questions) for case, one in zip(cases, observations, strict=True)]
     advices = await advice(advisor, asked)
     began = time.perf_counter()
     decided = conclude(cases, observations, advices, clock())

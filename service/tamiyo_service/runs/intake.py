@@ -81,5 +81,7 @@ class Intake:
     async def _create_for(self, run_id: str, report: EpochReport) -> None:
         """Create a run with defaults, unless its report would be refused."""
         config = await self._newcomers.config()
-        await self._reports.answer(self._newcomers.draft(run_id, config), report)
-        await self._newcomers.create(run_id, config)
+        await self._reports.require_first(self._newcomers.draft(run_id, config), report)
+        run, created = await self._newcomers.create(run_id, config)
+        if created:
+            self._sessions.add(run)

@@ -55,12 +55,30 @@ class Reports:
             repeated = _repeat(case.key, case.payload, earlier)
             self._tally.replayed += 1
             return Change(standing, None, repeated, final=True)
-        _require_open(session)
-        _require_blueprints(case.report, session.engine)
-        if case.report.outcomes:
-            await self._issued.require(session, [outcome.command_id for outcome in case.report.outcomes])
+        await self._require_sound(session, case.report)
         (decided,) = await decide([case], self._advisor, self._clock, self._tally)
         return Change(decided.standing, decided.write, decided.reply)
+
+    async def require_first(self, session: Session, report: EpochReport) -> None:
+        """Return if a run may begin with this report.
+
+        Args:
+            session: of the run as it would be.
+            report: its first.
+
+        Raises:
+            AttemptConflictError, UnknownBlueprintError, UnknownCommandError, pydantic.ValidationError: as
+                `answer`.
+        """
+        case = _case(session, report, backfill=False)
+        _is_past(case.report, session)
+        await self._require_sound(session, case.report)
+
+    async def _require_sound(self, session: Session, report: EpochReport) -> None:
+        _require_open(session)
+        _require_blueprints(report, session.engine)
+        if report.outcomes:
+            await self._issued.require(session, [outcome.command_id for outcome in report.outcomes])
 
     async def _earlier(self, key: DecisionKey, standing: Standing) -> tuple[str, str]:
         """Payload and reply of an epoch of the past."""

@@ -197,4 +197,4 @@ class Seat:
 
 
 def _asked(places: Sequence[Place]) -> Asked:
-    return [(place.case.policy, place.observation.questions) for place in places]
+    return [(place.case.asks, place.observation.questions) for place in places]
