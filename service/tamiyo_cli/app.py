@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tamiyo_cli import doctor, keys, models, replaying, steering, watching
+from tamiyo_cli import doctor, keys, models, ordering, replaying, steering, watching
 from tamiyo_cli.options import DEFAULT_URL, Actions, AsJson, DatabaseUrl, Limit, RunId, Url
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ app = typer.Typer(
 )
 app.add_typer(models.app)
 app.add_typer(keys.app)
-for _part in (watching.app, replaying.app, steering.app, doctor.app):
+for _part in (watching.app, replaying.app, steering.app, ordering.app, doctor.app):
     app.add_typer(_part)
 
 

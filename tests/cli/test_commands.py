@@ -34,7 +34,7 @@ COMMANDS = (
         "migrate",
         "models",
     ),
-    *("note", "prune", "release", "replay", "runs", "serve", "show", "why"),
+    *("note", "override", "policy", "prune", "release", "replay", "runs", "serve", "show", "why"),
 )
 
 
