@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tamiyo_core import Engine, RunState, Step, build_policy, decision_id
+from tamiyo_core import Engine, Override, RunState, Step, build_policy, decision_id
 from tamiyo_core.rehearsal import MOMENT
 from tamiyo_leyline import (
     LEGAL_TRANSITIONS,
@@ -45,10 +45,17 @@ class Turn(NamedTuple):
     hold: bool
     backfill: bool
     draw: float
+    override: Override | None = None
 
 
 losses = st.none() | st.floats() | st.floats(0.0, 5.0) | st.sampled_from([0.0, 1e308, -1e308, 5e-324])
 accuracies = st.none() | st.floats(0.0, 100.0)
+orders = st.builds(
+    Override,
+    st.sampled_from(RunConfig().topology.layout.names),
+    st.none() | st.sampled_from([f"seed-{number}" for number in range(1, 5)]),
+    st.just("an order"),
+)
 turns = st.builds(
     Turn,
     gap=st.integers(1, 3) | st.sampled_from([1, 50, 10**6]),
@@ -62,6 +69,9 @@ turns = st.builds(
     hold=st.sampled_from([False] * 9 + [True]),
     backfill=st.sampled_from([False] * 9 + [True]),
     draw=st.floats(0.0, 1.0, exclude_max=True),
+    override=st.sampled_from([None] * 4 + ["ordered"]).flatmap(
+        lambda one: st.none() if one is None else orders
+    ),
 )
 scripts = st.lists(turns, min_size=1, max_size=25)
 configs = st.builds(
@@ -216,6 +226,7 @@ class Input(NamedTuple):
     hold: str | None
     draw: float
     backfill: bool
+    override: Override | None
 
 
 def take(engine: Engine, state: RunState, told: Input, report: EpochReport | None = None) -> Step:
@@ -228,6 +239,7 @@ def take(engine: Engine, state: RunState, told: Input, report: EpochReport | Non
         hold=told.hold,
         draw=told.draw,
         backfill=told.backfill,
+        override=told.override,
     )
 
 
@@ -253,6 +265,7 @@ def play(config: RunConfig, script: list[Turn], *, wild: bool) -> Iterator[Scene
             "audit" if turn.hold else None,
             turn.draw,
             turn.backfill,
+            turn.override,
         )
         step = take(engine, state, told)
         yield Scene(state, told, report, step, trainer.last_loss)
@@ -299,7 +312,7 @@ def test_commands_are_legal_for_the_report_they_answer(
                     assert live < config.heuristic.max_concurrent_seeds
                     assert scene.report.available_slots > 0
                     assert not scene.step.signals.metrics.diverged
-            if scene.told.hold or scene.told.backfill:
+            if scene.told.backfill or (scene.told.hold and scene.told.override is None):
                 assert command.command_type is CommandType.REQUEST_STATE
 
 
