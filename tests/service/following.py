@@ -114,13 +114,20 @@ class Follower:
 
 @asynccontextmanager
 async def following(
-    app: ASGIApp, path: str, *, last_event_id: str | None = None, reading: bool = True
+    app: ASGIApp,
+    path: str,
+    *,
+    last_event_id: str | None = None,
+    reading: bool = True,
+    key: str | None = None,
 ) -> AsyncIterator[Follower]:
     """Somebody who follows `path`, until the block is left."""
     follower = Follower()
     if reading:
         follower.reads.set()
     headers = [] if last_event_id is None else [(b"last-event-id", last_event_id.encode())]
+    if key is not None:
+        headers.append((b"authorization", b"Bearer " + key.encode()))
     scope = {
         "type": "http",
         "method": "GET",

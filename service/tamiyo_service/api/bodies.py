@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 from tamiyo_leyline import ProblemCode
 
 from tamiyo_service.auth.audit import REASON
+from tamiyo_service.errors import InvalidRequestError
 
 _REFERENCE: Final = "#/components/schemas/{model}-Input"
 
@@ -37,6 +38,7 @@ class JsonBody:
         most: None: the body is one `schema`; else a list of up to so many.
         optional: whether an empty body stands for ``{}``.
         strict: whether what is lenient as an answer is taken exactly.
+        secret: whether a refusal must not repeat anything of it.
     """
 
     def __init__(
@@ -47,12 +49,14 @@ class JsonBody:
         most: int | None = None,
         optional: bool = False,
         strict: bool = False,
+        secret: bool = False,
     ) -> None:
         self.schema: Final = schema
         self._code = code
         self._most = most
         self._optional = optional
         self._strict = strict or None
+        self._secret = secret
         self._adapter: TypeAdapter[Any] | None = None
 
     async def __call__(self, request: Request) -> Any:
@@ -68,6 +72,7 @@ class JsonBody:
 
         Raises:
             UnreadableBodyError: if it breaks the schema.
+            InvalidRequestError: the same of a secret.
         """
         if self._optional and not body:
             body = b"{}"
@@ -76,6 +81,9 @@ class JsonBody:
         try:
             return self._adapter.validate_json(body, strict=self._strict)
         except ValidationError as error:
+            if self._secret:
+                fields = ", ".join(self.schema.model_fields)
+                raise InvalidRequestError(f"the body must be a JSON object with {fields} alone") from None
             raise UnreadableBodyError(error, self._code) from error
 
     def _wanted(self) -> Any:

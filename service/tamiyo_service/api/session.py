@@ -52,7 +52,7 @@ class SessionView(Answer):
     expires_at: datetime | None = Field(description="When the session ends, UTC; null where there is none.")
 
 
-SIGN_IN: Final = JsonBody(SignIn)
+SIGN_IN: Final = JsonBody(SignIn, secret=True)
 SignInBody = Annotated[SignIn, Depends(SIGN_IN)]
 
 
@@ -71,10 +71,10 @@ async def sign_in(request: Request, response: Response, body: SignInBody, servic
     admission = await services.ring.find(digest_of(body.key.get_secret_value().encode()))
     if admission is None or admission.session:
         raise UnauthorizedError("nobody has this key: it is unknown, revoked or expired")
-    token, ends_at = new_token(), to_micros(services.clock() + _LASTS)
+    moment, token = services.clock(), new_token()
+    now, ends_at = to_micros(moment), to_micros(moment + _LASTS)
     if admission.ends_at is not None:
         ends_at = min(ends_at, admission.ends_at)
-    now = to_micros(services.clock())
     row = SessionRow(digest_of(token.encode()), admission.caller.key_id, now, ends_at)
     await services.store.keys.begin_session(row)
     _set_cookie(request, response, token, (ends_at - now) // 1_000_000)

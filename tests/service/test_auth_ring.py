@@ -1,0 +1,236 @@
+"""The key ring: what is known without asking, for how long, and what happens while the store is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from datetime import timedelta
+
+import pytest
+from tamiyo_service.auth.caller import Admission, Scope
+from tamiyo_service.auth.limits import Rate
+from tamiyo_service.auth.ring import KeyRing, Terms
+from tamiyo_service.auth.tokens import NewKey, digest_of, new_key
+from tamiyo_service.errors import OverloadedError, StoreUnavailableError
+from tamiyo_service.store.keys import Credential, MemoryKeys
+
+from tests.service.clocks import SteppingClock
+
+
+class Watched(MemoryKeys):
+    """Keys in memory that may be away, and count how often they are asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = False
+        self.asked = 0
+        self.held_back: asyncio.Event | None = None
+
+    async def credentials(self, hashes: Iterable[str]) -> list[Credential]:
+        self.asked += 1
+        if self.held_back is not None:
+            await self.held_back.wait()
+        if self.away:
+            raise StoreUnavailableError("away")
+        return await super().credentials(hashes)
+
+    async def used(self, moments: object) -> None:
+        if self.away:
+            raise StoreUnavailableError("away")
+        await super().used(moments)  # type: ignore[arg-type]  # it is what it was given
+
+
+class Time:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Bench:
+    """A ring with its store and its time."""
+
+    def __init__(self, terms: Terms = Terms()) -> None:  # noqa: B008 - immutable
+        self.store, self.time, self.clock = Watched(), Time(), SteppingClock()
+        self.ring = KeyRing(self.store, self.clock, terms, self.time)
+
+    async def key(self, expires: float | None = None) -> NewKey:
+        now = self.clock()
+        end = None if expires is None else now + timedelta(seconds=expires)
+        made = new_key("ci", Scope.TRAINER, (), now, end)
+        await self.store.add(made.row)
+        return made
+
+    async def find(self, made: NewKey) -> Admission | None:
+        return await self.ring.find(made.row.hash)
+
+
+async def test_a_key_is_asked_for_once_and_then_known() -> None:
+    bench = Bench()
+    made = await bench.key()
+    assert bench.ring.known(made.row.hash) is None
+    admission = await bench.find(made)
+    assert admission is not None
+    assert admission.caller.name == "ci"
+    for _ in range(10):
+        assert bench.ring.known(made.row.hash) == admission
+    assert bench.store.asked == 1
+
+
+async def test_those_who_wait_for_the_same_key_share_the_question() -> None:
+    bench = Bench()
+    made = await bench.key()
+    bench.store.held_back = asyncio.Event()
+    waiting = [asyncio.create_task(bench.find(made)) for _ in range(5)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    bench.store.held_back.set()
+    found = await asyncio.gather(*waiting[1:])
+    assert all(one is not None for one in found)
+    assert bench.store.asked == 1
+
+
+async def test_what_is_no_key_is_asked_for_once_in_a_while() -> None:
+    bench = Bench()
+    digest = digest_of(b"nonsense")
+    for _ in range(3):
+        assert await bench.ring.find(digest) is None
+    assert bench.store.asked == 1
+    bench.time.now += 6
+    assert await bench.ring.find(digest) is None
+    assert bench.store.asked == 2
+
+
+async def test_trying_keys_does_not_wear_the_store_out() -> None:
+    bench = Bench(Terms(lookups=Rate(1.0, 3)))
+    made = await bench.key()
+    assert await bench.find(made) is not None
+    for number in range(2):
+        assert await bench.ring.find(digest_of(b"%d" % number)) is None
+    with pytest.raises(OverloadedError):
+        await bench.ring.find(digest_of(b"one too many"))
+    bench.time.now += 10
+    bench.store.asked = 0
+    for number in range(100, 103):
+        await bench.ring.find(digest_of(b"%d" % number))
+    # Who was let in before is asked about all the same.
+    assert await bench.find(made) is not None
+
+
+async def test_a_revoked_key_is_known_for_five_seconds_at_most() -> None:
+    bench = Bench()
+    made = await bench.key()
+    assert await bench.find(made) is not None
+    await bench.store.revoke(made.row.key_id, 0)
+    bench.time.now += 4.9
+    assert bench.ring.known(made.row.hash) is not None
+    bench.time.now += 0.2
+    assert bench.ring.known(made.row.hash) is None
+    assert await bench.find(made) is None
+
+
+async def test_reading_again_sees_what_has_changed() -> None:
+    bench = Bench()
+    revoked, kept = await bench.key(), await bench.key()
+    for made in (revoked, kept):
+        await bench.find(made)
+    await bench.store.revoke(revoked.row.key_id, 0)
+    bench.time.now += 4
+    await bench.ring.reread()
+    assert bench.ring.known(revoked.row.hash) is None
+    bench.time.now += 4
+    assert bench.ring.known(kept.row.hash) is not None
+
+
+async def test_a_key_ends_to_the_second_though_nothing_was_read() -> None:
+    bench = Bench()
+    made = await bench.key(expires=3.5)
+    assert await bench.find(made) is not None
+    bench.time.now += 3
+    assert bench.ring.known(made.row.hash) is None
+
+
+async def test_known_keys_go_on_being_known_while_the_store_is_away_for_a_minute() -> None:
+    bench = Bench()
+    made, stranger = await bench.key(), await bench.key()
+    await bench.find(made)
+    bench.store.away = True
+    for _ in range(11):
+        bench.time.now += 5
+        assert await bench.find(made) is not None
+    with pytest.raises(StoreUnavailableError):
+        await bench.find(stranger)
+    bench.time.now += 6
+    with pytest.raises(StoreUnavailableError):
+        await bench.find(made)
+    bench.store.away = False
+    assert await bench.find(made) is not None
+
+
+async def test_a_key_that_ends_while_the_store_is_away_has_ended() -> None:
+    bench = Bench()
+    made = await bench.key(expires=30)
+    await bench.find(made)
+    bench.store.away = True
+    bench.time.now += 5
+    bench.clock.advance(31)
+    await bench.ring.reread()
+    assert bench.ring.known(made.row.hash) is None
+
+
+async def test_the_last_use_is_written_once_a_minute_and_at_the_end() -> None:
+    bench = Bench()
+    made = await bench.key()
+
+    async def last_used() -> int | None:
+        return (await bench.store.all())[0].last_used_at
+
+    async with bench.ring.running():
+        await bench.find(made)
+        assert await last_used() is None
+        await bench.ring.reread()
+        first = await last_used()
+        assert first is not None
+        bench.time.now += 4
+        bench.ring.known(made.row.hash)
+        await bench.ring.reread()
+        assert await last_used() == first
+        bench.time.now += 3
+        bench.clock.advance(3)
+        await bench.find(made)
+    second = await last_used()
+    assert second is not None
+    assert second > first
+
+
+async def test_a_use_that_could_not_be_written_hinders_nobody() -> None:
+    bench = Bench()
+    made = await bench.key()
+    await bench.find(made)
+    bench.store.away = True
+    await bench.ring.reread()
+    assert bench.ring.known(made.row.hash) is not None
+    bench.store.away = False
+    await bench.ring.reread()
+    assert (await bench.store.all())[0].last_used_at is not None
+
+
+async def test_keys_that_nobody_uses_are_not_read_again() -> None:
+    bench = Bench()
+    made = await bench.key()
+    await bench.find(made)
+    bench.time.now += 61
+    await bench.ring.reread()
+    asked = bench.store.asked
+    await bench.ring.reread()
+    assert bench.store.asked == asked
+
+
+async def test_what_is_known_is_bounded() -> None:
+    bench = Bench(Terms(lookups=Rate(1e5, 10**6)))
+    for number in range(10_050):
+        await bench.ring.find(digest_of(b"%d" % number))
+    assert len(bench.ring._none) == 10_000
