@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from tamiyo_cli.app import app
 from tamiyo_cli.local_service import local_service
-from tamiyo_client import TamiyoClient
+from tamiyo_client import Run, TamiyoClient
 from typer.testing import CliRunner
 
 CULL = ("override", "training", "CULL", "--reason", "it leaks")
@@ -20,53 +20,53 @@ def invoke(*arguments: str) -> tuple[int, str, str]:
 
 
 @pytest.fixture
-def training(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, TamiyoClient]]:
-    """A service with a run `training` that has one live seed, and a client of it."""
+def training(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Run]]:
+    """A service with a run `training` that has one live seed, and that run."""
     folder = tmp_path_factory.mktemp("cli")
     with (
         local_service(folder / "tamiyo.db") as base_url,
         TamiyoClient(base_url, deadline=10.0, strict=True) as client,
     ):
-        report(client, 0)
-        yield base_url, client
+        run = client.run("training", topology="cnn")
+        run.start()
+        report(run, 0)
+        yield base_url, run
 
 
-def report(client: TamiyoClient, epoch: int) -> str:
+def report(run: Run, epoch: int) -> str:
     """Report an epoch; the type of the first command."""
     seed = {"seed_id": "s1", "slot_id": "slot", "blueprint_id": "norm", "stage": "TRAINING"}
-    run = client.run("training", topology="cnn")
-    run.start()
     decision = run.epoch(epoch=epoch, val_accuracy=50.0, available_slots=0, seeds=[seed])
     return decision.commands[0].command_type
 
 
-def test_the_next_command_is_ordered_and_issued(training: tuple[str, TamiyoClient]) -> None:
-    url, client = training
+def test_the_next_command_is_ordered_and_issued(training: tuple[str, Run]) -> None:
+    url, run = training
     code, output, _ = invoke(*CULL, "--by", "ada", "--url", url)
     assert code == 0
     assert output == "training: heuristic 1 decides; CULL of s1 waits for the next report\n"
-    assert report(client, 1) == "CULL"
-    _, output, _ = invoke("why", "training", "1", "--url", url)
-    assert "ordered by operator: it leaks" in output
+    assert report(run, 1) == "CULL"
+    _, output, _ = invoke("decisions", "training", "--action", "CULL", "--json", "--url", url)
+    assert json.loads(output)["commands"][0]["reason"] == "ordered by operator: it leaks"
 
 
-def test_an_order_is_taken_back(training: tuple[str, TamiyoClient]) -> None:
-    url, client = training
+def test_an_order_is_taken_back(training: tuple[str, Run]) -> None:
+    url, run = training
     code, output, _ = invoke(*CULL, "--seed", "s1", "--url", url, "--json")
     assert code == 0
     assert json.loads(output)["override"]["target_seed_id"] == "s1"
     code, output, _ = invoke("override", "training", "--withdraw", "--url", url)
     assert (code, output) == (0, "training: heuristic 1 decides; no order waits\n")
-    assert report(client, 1) == "REQUEST_STATE"
+    assert report(run, 1) == "REQUEST_STATE"
 
 
-def test_another_policy_decides_from_the_next_report_on(training: tuple[str, TamiyoClient]) -> None:
-    url, client = training
+def test_another_policy_decides_from_the_next_report_on(training: tuple[str, Run]) -> None:
+    url, run = training
     code, output, _ = invoke(
         "policy", "training", "learned@imitation-cnn-1.0.0", "--reason", "try", "--url", url
     )
     assert (code, output) == (0, "training: learned imitation-cnn-1.0.0 decides; no order waits\n")
-    report(client, 1)
+    report(run, 1)
     _, output, _ = invoke("decisions", "training", "--json", "--url", url)
     assert [json.loads(line)["policy"]["name"] for line in output.splitlines()] == ["learned", "heuristic"]
 
@@ -82,7 +82,7 @@ def test_another_policy_decides_from_the_next_report_on(training: tuple[str, Tam
     ],
 )
 def test_a_refusal_is_one_line_and_status_1(
-    training: tuple[str, TamiyoClient], arguments: tuple[str, ...], words: str
+    training: tuple[str, Run], arguments: tuple[str, ...], words: str
 ) -> None:
     code, output, errors = invoke(*arguments, "--url", training[0])
     assert (code, output) == (1, "")
