@@ -24,6 +24,11 @@ from tamiyo_service.store.rows import Entry, RunRow
 
 DRAFT_PK: Final = 0
 """No run of a store has this key."""
+KEPT_CHARACTERS: Final = 16 * 1024
+"""How long a report and its reply may be to stay in memory with an idle run; longer ones are read again.
+
+A report may have a mebibyte, and thousands of runs may be idle.
+"""
 
 
 class Last(NamedTuple):
@@ -45,7 +50,7 @@ class Standing(NamedTuple):
     hold: str | None = None
     result: str | None = None
     last: Last | None = None
-    """Of the last report, if that was the last input."""
+    """Of the last report, if that was the last input and is short."""
     override: Override | None = None
     """What an operator ordered for the next report."""
 
@@ -75,6 +80,12 @@ class Session:
     def engine(self) -> Engine:
         """That decides from now on."""
         return self.standing.engine
+
+    def let_go(self) -> None:
+        """Forget a last report that is long: by now the store has it."""
+        last = self.standing.last
+        if last is not None and len(last.payload) + len(last.reply) > KEPT_CHARACTERS:
+            self.standing = self.standing._replace(last=None)
 
     @property
     def is_draft(self) -> bool:
@@ -158,6 +169,7 @@ class Sessions:
     def release(self, session: Session) -> None:
         """End a turn: the next in line goes on."""
         session.users -= 1
+        session.let_go()
         while session.line:
             waiting = session.line.popleft()
             if not waiting.done():
@@ -213,7 +225,9 @@ class Sessions:
 
     def _session(self, row: RunRow, entry: Entry | None) -> Session:
         standing = standing_of(self._engines.of_run(row), row, entry)
-        return Session(row.run_pk, row.run_id, standing)
+        session = Session(row.run_pk, row.run_id, standing)
+        session.let_go()
+        return session
 
     def _make_room(self) -> None:
         """Evict idle sessions until one more fits, or only sessions in use are left."""
