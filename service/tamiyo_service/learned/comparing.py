@@ -209,4 +209,12 @@ def _failed(case: Case, error: Exception | None, done: Compared) -> None:
     policy = case.engine.policy
     done.failed[policy.name, policy.version] += 1
     if error is not None:
-        _LOG.error("shadow_failed", policy=policy.name, version=policy.version, exc_info=error)
+        run, entry = case.report.run_id, case.report.entry
+        _LOG.error(
+            "shadow_failed",
+            run=run,
+            epoch=entry.epoch,
+            policy=policy.name,
+            version=policy.version,
+            exc_info=error,
+        )
