@@ -78,12 +78,18 @@ export function liveSign() {
   };
 }
 
+/** A choice where there are options, else text. */
+function inputFor(field, common) {
+  if (field.options) return h("select", common, field.options.map(([value, words]) => h("option", { value }, words)));
+  return field.lines ? h("textarea", { ...common, rows: field.lines }) : h("input", { ...common, type: "text" });
+}
+
 /** A dialog that asks before something is done. `work` gets the fields' values; what it throws is shown. */
 export function confirmDialog({ title, about, fields = [], confirm, danger = false, work }) {
   const inputs = fields.map((field) => {
     const common = { id: `field-${field.name}`, name: field.name, required: field.required !== false, maxlength: field.most, autocomplete: "off" };
-    const input = field.lines ? h("textarea", { ...common, rows: field.lines }) : h("input", { ...common, type: "text" });
-    input.value = field.value || "";
+    const input = inputFor(field, common);
+    input.value = field.value || field.options?.[0]?.[0] || "";
     return { field, input };
   });
   const wrong = h("p", { class: "wrong", role: "alert" });

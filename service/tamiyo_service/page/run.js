@@ -13,7 +13,7 @@ import { legend, runMarks, runPanels, tellEpoch } from "./run_chart.js";
 import { runHead } from "./run_head.js";
 import { createWhy } from "./why.js";
 
-const EVENTS = ["decision", "hold", "release", "complete", "rewind", "labels", "note", "outcome"];
+const EVENTS = ["decision", "hold", "release", "override", "withdrawal", "policy", "complete", "rewind", "labels", "note", "outcome"];
 const POINTS = 1200;
 
 export function runPlace(place, [id], parameters) {

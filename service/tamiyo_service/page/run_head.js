@@ -3,6 +3,7 @@
 import { hold, release, setLabels } from "./api.js";
 import { announce, h, setText, show } from "./dom.js";
 import { ago, fixed, measured, percent, whole } from "./format.js";
+import { ordering } from "./ordering.js";
 import { pickRun } from "./pick_run.js";
 import { confirmDialog, labelChips, statusChip, statusOf } from "./parts.js";
 import { go, toCompare, toReplay } from "./router.js";
@@ -16,6 +17,7 @@ export function runHead(id, live, changed) {
   const edit = h("button", { type: "button", class: "quiet", on: { click: editLabels } }, "Labels");
   const compare = h("button", { type: "button", class: "quiet", on: { click: () => pickRun(id, (other) => go(toCompare(id, other))) } }, "Compare");
   const replay = h("button", { type: "button", class: "quiet", on: { click: () => go(toReplay(id)) } }, "Replay");
+  const orders = ordering(id, changed);
   let run = null;
   const shown = {};
 
@@ -27,14 +29,16 @@ export function runHead(id, live, changed) {
       "div",
       { class: "heading" },
       h("div", { class: "title" }, h("h1", { class: "run-id" }, id), h("div", { class: "under-title" }, status, policy, live.sign)),
-      h("div", { class: "buttons" }, replay, compare, edit, steer),
+      h("div", { class: "buttons" }, replay, compare, edit, orders.buttons, steer),
     ),
     labels,
+    orders.waiting,
     figures,
   );
 
   function update(fresh, series) {
     run = fresh;
+    orders.update(run);
     const standing = statusOf(run, Date.now());
     const last = { standing, status: run.status, result: run.result, labels: run.labels };
     const text = JSON.stringify(last);
