@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from starlette.types import Message, Receive
 
 from tamiyo_service.errors import OverloadedError
+
+MOST_HELD_BYTES: Final = 256 * 1024 * 1024
+"""Of bodies whose rest has not come, all together; connections alone would allow a thousand times that."""
 
 
 class Arrivals:
@@ -14,16 +18,27 @@ class Arrivals:
 
     Args:
         seconds: how long a whole body may take.
+        most: bytes that incomplete bodies may have together. A body that comes at once never counts.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, most: int = MOST_HELD_BYTES) -> None:
         self.seconds = seconds
+        self._most = most
+        self._held = 0
         # All have the same time, so the order of insertion is that of the deadlines.
         self._waiting: dict[Arrival, asyncio.Task[object]] = {}
         self._armed_in: asyncio.AbstractEventLoop | None = None
 
     def begin(self, arrival: Arrival, task: asyncio.Task[object]) -> None:
-        """Watch an arrival for which a task waits."""
+        """Watch an arrival for which a task waits.
+
+        Raises:
+            OverloadedError: if it and the others hold too much.
+        """
+        if arrival.size:
+            if self._held + arrival.size > self._most:
+                raise OverloadedError("too many large bodies arrive at once; send it again later")
+            self._held += arrival.size
         self._waiting[arrival] = task
         if self._armed_in is not arrival.loop:
             self._armed_in = arrival.loop
@@ -31,7 +46,8 @@ class Arrivals:
 
     def end(self, arrival: Arrival) -> None:
         """The task waits no longer."""
-        self._waiting.pop(arrival, None)
+        if self._waiting.pop(arrival, None) is not None:
+            self._held -= arrival.size
 
     def _sweep(self) -> None:
         loop, self._armed_in = asyncio.get_running_loop(), None
@@ -40,7 +56,7 @@ class Arrivals:
                 self._armed_in = loop
                 loop.call_at(arrival.deadline, self._sweep)
                 return
-            del self._waiting[arrival]
+            self.end(arrival)
             arrival.late = True
             task.cancel()
 
@@ -53,10 +69,12 @@ class Arrival:
         arrivals: what watches it.
     """
 
-    __slots__ = ("_arrivals", "_complete", "_receive", "deadline", "late", "loop")
+    __slots__ = ("_arrivals", "_complete", "_receive", "deadline", "late", "loop", "size")
 
     def __init__(self, receive: Receive, arrivals: Arrivals) -> None:
         self.late = False
+        self.size = 0
+        """Bytes that have come."""
         self.loop = asyncio.get_running_loop()
         self.deadline = self.loop.time() + arrivals.seconds
         self._receive = receive
@@ -67,7 +85,7 @@ class Arrival:
         """The next message.
 
         Raises:
-            OverloadedError: if the body is not complete in time.
+            OverloadedError: if the body is not complete in time, or bodies of others fill the memory.
         """
         if self._complete:
             return await self._receive()
@@ -86,4 +104,6 @@ class Arrival:
         finally:
             self._arrivals.end(self)
         self._complete = not message.get("more_body", False)
+        if not self._complete:
+            self.size += len(message.get("body", b""))
         return message
