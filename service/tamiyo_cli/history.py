@@ -57,6 +57,7 @@ def show_why(url: str, run_id: str, epoch: int, *, as_json: bool) -> None:
     where = f"attempt {record.attempt}, epoch {record.epoch}"
     console.print(plain(f"{record.run_id}, {where}: {record.action}"), style="bold")
     for slot in record.slots:
+        console.print(plain(_slot_title(slot)), style="italic")
         console.print(_slot_table(slot))
     for line in _remarks(record):
         console.print(plain(line))
@@ -79,13 +80,14 @@ def _epoch(item: DecisionItem) -> str:
     return f"{item.epoch}{attempt}{', superseded' if item.superseded else ''}"
 
 
-def _slot_table(slot: SlotDecision) -> Table:
+def _slot_title(slot: SlotDecision) -> str:
     about = "germination" if slot.seed_id is None else f"seed {slot.seed_id} in {slot.slot_id}"
     runner_up = f"; runner-up {slot.runner_up}" if slot.runner_up else ""
-    table = Table(
-        title=plain(f"{about}: {slot.action} ({slot.reason}; confidence {slot.confidence:.2f}{runner_up})"),
-        title_justify="left",
-    )
+    return f"{about}: {slot.action} ({slot.reason}; confidence {slot.confidence:.2f}{runner_up})"
+
+
+def _slot_table(slot: SlotDecision) -> Table:
+    table = Table()
     for column in ("compared", "value", "threshold", "holds"):
         table.add_column(column)
     for compared in slot.comparisons:

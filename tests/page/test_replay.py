@@ -171,3 +171,25 @@ def test_ten_thousand_epochs_are_replayed_with_few_elements(site: Site) -> None:
     page = opened(site, "long", "set=heuristic.max_probation_epochs%3D1&preset=report")
     expect(page.get_by_role("region", name="Outcome")).to_contain_text("of 10,000 decisions")
     assert page.evaluate("document.querySelectorAll('*').length") < 4_000
+
+
+def test_the_operators_questions_are_answered_in_six_clicks_from_the_fleet(site: Site) -> None:
+    site.trainings.train("alpha", 60)
+    cull = site.trainings.decisions("alpha", "CULL")[-1]
+    record = site.trainings.send("GET", f"/runs/alpha/decisions/{cull['epoch']}")
+    page = site.open("/")
+    page.locator("a", has_text="alpha").first.click()
+    page.locator(".decision-row", has_text="Cull").first.click()
+    # Why was that seed culled, and what was the runner-up?
+    expect(page.locator(".why .because").first).to_have_text(cull["commands"][0]["reason"])
+    runner_up = record["slots"][0]["runner_up"].capitalize()
+    expect(page.locator(".why .actions li", has_text="runner-up").first).to_contain_text(runner_up)
+    page.get_by_label("Close").click()
+    page.get_by_role("button", name="Replay").click()
+    page.get_by_label("Preset").select_option("report")
+    page.get_by_role("button", name="Replay").click()
+    # Would the preset have done the same?
+    page.get_by_role("region", name="Outcome").wait_for()
+    row = page.locator(f"[data-epoch='{cull['epoch']}'] .replay-row")
+    answer = answered(site, "alpha", heuristic={"preset": "report"}, since_epoch=cull["epoch"])
+    expect(row.locator(".chip").last).to_contain_text(answer["items"][0]["replayed_action"].capitalize())
