@@ -28,6 +28,7 @@ from tamiyo_service.api import (
     notes,
     operators,
     page,
+    reference,
     replay,
     runs,
     series,
@@ -116,6 +117,7 @@ def create_app(
         description="The decision service for neural networks that grow while they train.",
         lifespan=_lifespan,
         redirect_slashes=False,
+        docs_url=None,
         redoc_url=None,
         # A missing content-type is taken for JSON.
         strict_content_type=False,
@@ -150,6 +152,7 @@ def create_app(
         metrics,
     ):
         app.include_router(module.router, dependencies=[Depends(authorize), Depends(refuse_repetitions)])
+    app.include_router(reference.router)
     app.include_router(page.page_router(page.PageFiles.shipped()))
     describe(app, endpoint.documentation, keys_required=settings.keys_required)
     return app

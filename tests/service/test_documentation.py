@@ -12,6 +12,7 @@ from fastapi.openapi.models import OpenAPI
 from tamiyo_leyline.problem import PROBLEM_MEDIA_TYPE, RETRYABLE, STATUS_OF, ProblemCode
 from tamiyo_service import Settings, errors
 from tamiyo_service.api.errors import CODE_OF, problem, problem_response
+from tamiyo_service.api.reference import reference
 from tamiyo_service.store import MemoryStore
 
 from tests.service.conftest import Service, serving
@@ -164,5 +165,24 @@ def test_what_may_succeed_later_says_when(code: ProblemCode) -> None:
     assert ("retry-after" in response.headers) is (code in RETRYABLE)
 
 
-async def test_the_documentation_page_is_there(service: Service) -> None:
-    assert (await service.http.get("/docs")).status_code == 200
+async def test_the_documentation_page_tells_of_every_operation_without_a_script(service: Service) -> None:
+    page = await service.http.get("/docs")
+    assert page.status_code == 200
+    assert page.headers["content-security-policy"].startswith("default-src 'none'; style-src 'sha256-")
+    for method, path, _ in operations(await service.get("/openapi.json")):
+        assert f"<code>{method} {path}</code>" in page.text
+    assert "<script" not in page.text
+    assert "http" not in page.text.replace("http.md", "")
+
+
+def test_the_documentation_page_shows_text_as_text() -> None:
+    attack = "<img src=x onerror=alert(1)>"
+    operation = {"description": attack, "responses": {"200": {"description": attack}}}
+    schema = {"description": attack, "properties": {attack: {"description": attack}}}
+    document = {
+        "info": {"title": attack, "version": attack, "description": attack},
+        "paths": {f"/{attack}": {"get": operation}},
+        "components": {"schemas": {attack: schema}},
+    }
+    assert "<img" not in reference(document)
+    assert reference(document).count("&lt;img") > 6
