@@ -168,7 +168,7 @@ class _Builder:
         self._moment += 1
         self._execute(
             "INSERT INTO runs SELECT ?, ?, config, rules_version, policy, ?,"
-            " CASE ? WHEN 1 THEN status ELSE 'ACTIVE' END, CASE ? WHEN 1 THEN result END"
+            " CASE ? WHEN 1 THEN status ELSE 'ACTIVE' END, CASE ? WHEN 1 THEN result END, chosen"
             " FROM source.runs WHERE run_id = ?",
             (run_pk, run_id, self._moment, ends, ends, template_id),
         )

@@ -9,7 +9,12 @@ from typing import Final
 Row = Mapping[str, float]
 
 _YARDSTICKS: Final = ("fastapi", "starlette")
-_OURS: Final = {"": "tamiyo", "postgresql_": "tamiyo_postgresql", "learned_": "tamiyo_learned"}
+_OURS: Final = {
+    "": "tamiyo",
+    "postgresql_": "tamiyo_postgresql",
+    "learned_": "tamiyo_learned",
+    "keyed_": "tamiyo_keyed",
+}
 
 
 def medians_of(samples: Mapping[str, Sequence[Row]]) -> dict[str, dict[str, float]]:
@@ -28,7 +33,8 @@ def ratios_of(medians: Mapping[str, Row]) -> dict[str, float]:
             for connections in (1, 32):
                 pair = medians.get(f"{ours}/{connections}"), medians.get(f"{other}/{connections}")
                 ratios |= _pair(f"{prefix}{{}}_{connections}_vs_{other}", *pair)
-    return ratios | _single_connection(medians) | _batch(medians) | _replicas(medians) | _peers(medians)
+    ratios |= _single_connection(medians) | _batch(medians) | _replicas(medians)
+    return ratios | _authentication(medians) | _peers(medians)
 
 
 def _pair(name: str, ours: Row | None, theirs: Row | None) -> dict[str, float]:
@@ -64,6 +70,13 @@ def _replicas(medians: Mapping[str, Row]) -> dict[str, float]:
     if two is None or one is None:
         return {}
     return {"two_replicas_cpu_vs_one": two["cpu_us"] / one["cpu_us"]}
+
+
+def _authentication(medians: Mapping[str, Row]) -> dict[str, float]:
+    keyed, open_ = medians.get("tamiyo_keyed/32"), medians.get("tamiyo/32")
+    if keyed is None or open_ is None:
+        return {}
+    return {"authentication_cpu_32": keyed["cpu_us"] / open_["cpu_us"]}
 
 
 def _peers(medians: Mapping[str, Row]) -> dict[str, float]:

@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final, NamedTuple, cast
 
 import uvloop
@@ -31,6 +31,10 @@ REPORT: Final = (
 """About 515 bytes: one seed in training, which goes on improving, so that nearly all decisions are WAIT."""
 
 
+KEY: Final = "TAMIYO_API_KEY"
+"""The environment's variable with the key that requests send; without it they send none."""
+
+
 def report_of(epoch: int) -> str:
     """The report of an epoch; the host's accuracy rises and falls a little."""
     return REPORT % (epoch, epoch * 100, 74.0 + (epoch * 7 % 10) / 10, round(74.0 + epoch / 1000, 3))
@@ -39,9 +43,15 @@ def report_of(epoch: int) -> str:
 def post(path: str, body: str) -> bytes:
     """One HTTP request."""
     return (
-        f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+        f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{_authorization()}"
         f"content-length: {len(body)}\r\n\r\n{body}"
     ).encode()
+
+
+@cache
+def _authorization() -> str:
+    key = os.environ.get(KEY)
+    return "" if key is None else f"authorization: Bearer {key}\r\n"
 
 
 class Load(NamedTuple):

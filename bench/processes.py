@@ -27,6 +27,8 @@ class Server(NamedTuple):
 
     port: int
     process: subprocess.Popen[bytes]
+    key: str = ""
+    """That its callers send; empty: none."""
 
 
 def family_cpu_seconds(pid: int) -> float:

@@ -12,7 +12,7 @@ import gc
 import os
 import warnings
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import uvicorn
 from fastapi import FastAPI
@@ -28,8 +28,11 @@ PATH: Final = "/runs/{run_id}/epoch"
 POLICIES: Final[dict[str, Literal["heuristic", "learned"]]] = {
     "tamiyo": "heuristic",
     "tamiyo_learned": "learned",
+    "tamiyo_keyed": "heuristic",
 }
 """Of the kinds that are the real service, the policy of new runs."""
+KEYED: Final = "tamiyo_keyed"
+"""The kind whose callers need keys."""
 
 
 def fixed_reply() -> DecisionReply:
@@ -90,7 +93,9 @@ def run(kind: str, port: int, database_url: str) -> None:
     """Serve until told to stop."""
     if kind in POLICIES:
         policy = POLICIES[kind]
-        serve(Settings(port=port, database_url=database_url, log_level="warning", default_policy=policy))
+        auth: Literal["required", "off"] = "required" if kind == KEYED else "off"
+        options: dict[str, Any] = {"port": port, "database_url": database_url, "log_level": "warning"}
+        serve(Settings(**options, default_policy=policy, auth=auth))
         return
     app = bare_fastapi() if kind == "fastapi" else bare_starlette()
     config = uvicorn.Config(

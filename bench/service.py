@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from bench.figures import medians_of, ratios_of
+from bench.load import KEY
 from bench.memory import bytes_per_cached_run
 from bench.plots import plot_service
 from bench.postgres import postgresql
@@ -54,7 +56,7 @@ def all_series() -> list[Series]:
     found = [
         Series(f"{kind}/{connections}", (kind,), "single", connections)
         for connections in (1, 32)
-        for kind in ("tamiyo", "fastapi", "starlette", "tamiyo_postgresql")
+        for kind in ("tamiyo", "tamiyo_keyed", "fastapi", "starlette", "tamiyo_postgresql")
     ]
     found += [
         Series(f"{kind}/{connections}", (kind,), "predict", connections)
@@ -109,6 +111,7 @@ def _start_all(running_servers: ExitStack, database: Path) -> tuple[dict[str, Se
     starts: dict[str, Callable[[], AbstractContextManager[dict[str, Server]]]] = {
         "tamiyo": lambda: _one("tamiyo", our_server("tamiyo", core, url)),
         "tamiyo_learned": lambda: _one("tamiyo_learned", our_server("tamiyo_learned", core, learned_url)),
+        "tamiyo_keyed": lambda: _keyed(core, f"{url}.keyed"),
         "fastapi": lambda: _one("fastapi", our_server("fastapi", core)),
         "starlette": lambda: _one("starlette", our_server("starlette", core)),
         "tamiyo_postgresql": lambda: _on_postgresql(core, load_core),
@@ -130,6 +133,15 @@ def _start_all(running_servers: ExitStack, database: Path) -> tuple[dict[str, Se
 def _one(name: str, command: list[str]) -> Iterator[dict[str, Server]]:
     with running(command) as server:
         yield {name: server}
+
+
+@contextmanager
+def _keyed(core: int, url: str) -> Iterator[dict[str, Server]]:
+    """The service with authentication, and a key for it."""
+    made = [sys.executable, "-m", "tamiyo_cli", "keys", "create", "--name", "bench", "--scope", "trainer"]
+    done = subprocess.run([*made, "--database-url", url, "--json"], check=True, capture_output=True)
+    with running(our_server("tamiyo_keyed", core, url)) as server:
+        yield {"tamiyo_keyed": server._replace(key=json.loads(done.stdout)["key"])}
 
 
 @contextmanager
@@ -161,7 +173,9 @@ def _measured(
         command += ["--port", str(servers[name].port), "--pid", str(servers[name].process.pid)]
     run_ids = f"{prefix}-{series.name.replace('/', '-')}"
     command += ["--seconds", str(seconds), "--prefix", run_ids, "--core", str(core)]
-    done = subprocess.run(command, check=True, capture_output=True, cwd=HERE.parent)
+    key = servers[series.servers[0]].key
+    environment = os.environ | ({KEY: key} if key else {})
+    done = subprocess.run(command, check=True, capture_output=True, cwd=HERE.parent, env=environment)
     result: dict[str, float] = json.loads(done.stdout)
     if result["errors"]:
         raise RuntimeError(f"{series.name}: {result['errors']:.0f} requests failed")

@@ -74,6 +74,13 @@ TARGETS = (
         "decisions of a core in batches, to one by one",
     ),
     Target("service", "figures.two_replicas_cpu_vs_one", 1.25, True, "CPU of a decision, 2 replicas to 1"),
+    Target(
+        "service",
+        "figures.authentication_cpu_32",
+        1.05,
+        True,
+        "CPU of a decision with authentication, to one without",
+    ),
     Target("service", "figures.bytes_per_decision", 3000.0, True, "disk for a decision with one seed, bytes"),
     Target("service", "figures.bytes_per_cached_run", 6144.0, True, "memory of a cached idle run, bytes"),
     Target(

@@ -16,6 +16,7 @@ def sample(decisions: float, p50: float, p99: float, cpu_us: float) -> dict[str,
 
 SAMPLES = {
     "tamiyo/32": [sample(1000, 9, 30, 200), sample(3000, 5, 20, 100), sample(2000, 7, 10, 300)],
+    "tamiyo_keyed/32": [sample(1900, 8, 21, 208)],
     "fastapi/32": [sample(1000, 10, 40, 400)],
     "starlette/32": [sample(4000, 1, 2, 50)],
     "tamiyo/1": [sample(500, 1500, 3000, 900)],
@@ -45,6 +46,8 @@ def test_medians_are_taken_figure_by_figure() -> None:
         ("p99_32_vs_fastapi", 0.5),
         ("cpu_32_vs_fastapi", 0.5),
         ("p50_1_ms_above_fastapi", 0.3),
+        ("authentication_cpu_32", 1.04),
+        ("keyed_throughput_32_vs_fastapi", 1.9),
         ("postgresql_throughput_32_vs_fastapi", 1.5),
         ("batch_decisions_per_core_vs_single", 5.0),
         ("batch_throughput_vs_single", 4.0),
