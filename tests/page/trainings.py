@@ -26,6 +26,10 @@ class Trainings:
         """Let go of the connections."""
         self._http.close()
 
+    def present(self, key: str) -> None:
+        """Send a key from now on."""
+        self._http.headers["authorization"] = f"Bearer {key}"
+
     def create(self, run_id: str, **config: Any) -> None:
         """Create a run."""
         self.send("PUT", f"/runs/{run_id}", config)

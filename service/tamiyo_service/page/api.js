@@ -26,9 +26,15 @@ export function query(parameters) {
   return text ? `?${text}` : "";
 }
 
-/** The service's answer as data. Throws a Refusal, or what `fetch` throws where nobody answers. */
+/**
+ * The service's answer as data. Throws a Refusal, or what `fetch` throws where nobody answers.
+ *
+ * Whenever nobody is signed in who has to be, the window hears of it (`tamiyo:signed-out`).
+ */
 export async function ask(url, { method = "GET", body, signal } = {}) {
-  const request = { method, signal, headers: { accept: "application/json" }, cache: "no-store" };
+  // Pages of other origins cannot send this header: by it the service tells them from this one.
+  const headers = { accept: "application/json", "tamiyo-page": "1" };
+  const request = { method, signal, headers, cache: "no-store" };
   if (body !== undefined) {
     request.body = JSON.stringify(body);
     request.headers["content-type"] = "application/json";
@@ -37,10 +43,15 @@ export async function ask(url, { method = "GET", body, signal } = {}) {
   const text = await response.text();
   // Diverged trainings have losses that JSON has no number for; the service sends them as strings.
   const data = text ? JSON.parse(text) : null;
+  const signingIn = method === "POST" && url === "/session";
+  if (response.status === 401 && !signingIn) window.dispatchEvent(new Event("tamiyo:signed-out"));
   if (!response.ok) throw new Refusal(response.status, data || {});
   return data;
 }
 
+export const getSession = () => ask("/session");
+export const signIn = (key) => ask("/session", { method: "POST", body: { key } });
+export const signOut = () => ask("/session", { method: "DELETE" });
 export const getRun = (id, signal) => ask(path("runs", id), { signal });
 export const getSeries = (id, wanted, signal) => ask(path("runs", id, "series") + query(wanted), { signal });
 export const getFleet = (wanted, signal) => ask(`/fleet${query(wanted)}`, { signal });

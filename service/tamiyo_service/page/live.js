@@ -1,5 +1,14 @@
 // Live streams: one connection for what is on the screen, none while nobody looks.
 
+import { getSession } from "./api.js";
+
+let allowed = true;
+
+/** Says whether there are streams for whoever uses the page. */
+export function setLive(yes) {
+  allowed = yes;
+}
+
 const STREAM_ENDS = ["dropped", "closing", "gone"];
 const FIRST_PAUSE = 2000;
 const LONGEST_PAUSE = 30000;
@@ -24,6 +33,10 @@ export function follow(url, types, onEvent, onState, onGap) {
   function open() {
     window.clearTimeout(timer);
     if (ended || source || document.hidden) return;
+    if (!allowed) {
+      onState("paused");
+      return;
+    }
     const place = lastId === null ? "" : `${url.includes("?") ? "&" : "?"}since_id=${encodeURIComponent(lastId)}`;
     source = new EventSource(url + place);
     source.addEventListener("open", () => {
@@ -59,6 +72,8 @@ export function follow(url, types, onEvent, onState, onGap) {
     close();
     if (ended || document.hidden) return;
     onState("waiting");
+    // A stream does not say why it is refused; the session does.
+    getSession().catch(() => {});
     timer = window.setTimeout(open, pause);
     pause = Math.min(pause * 2, LONGEST_PAUSE);
   }

@@ -6,11 +6,14 @@ import { fleetPlace } from "./fleet.js";
 import { replayPlace } from "./replay.js";
 import { here, onMove } from "./router.js";
 import { runPlace } from "./run.js";
+import { startSession } from "./session.js";
 
 const PLACES = { fleet: fleetPlace, run: runPlace, replay: replayPlace, compare: comparePlace, nowhere };
 const NEXT = { system: "light", light: "dark", dark: "system" };
 const content = document.getElementById("content");
+const corner = h("div", { class: "corner" });
 let leave = () => {};
+let signedOut = false;
 
 function nowhere(place) {
   show(
@@ -68,7 +71,25 @@ show(
     h("a", { href: "/", "data-go": true }, "Fleet"),
     h("a", { href: "/docs", class: "wide-only" }, "HTTP interface"),
   ),
+  corner,
   themeButton(),
 );
-onMove(arrive);
-arrive(true);
+
+function signInPlace() {
+  leave();
+  leave = () => {};
+  signedOut = true;
+  return content;
+}
+
+function enter() {
+  signedOut = false;
+  arrive(true);
+}
+
+onMove(() => {
+  if (!signedOut) arrive();
+});
+startSession(corner, enter, signInPlace).then(() => {
+  if (!signedOut) arrive(true);
+});
