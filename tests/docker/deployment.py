@@ -7,16 +7,15 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from tests.docker.engine import Engine, EngineError, run
 
 ROOT: Final = Path(__file__).parents[2]
-IMAGE: Final = "tamiyo-test"
 HEALTHY_SECONDS: Final = 120
 
 
@@ -28,50 +27,59 @@ class Deployment:
         engine: the engine it runs on.
         project: Compose's name for it, unlike any other's.
         port: the loopback port of this machine where it answers.
+        profiles: of the compose file; none: as without any.
+        variables: what the compose file is told.
     """
 
     engine: Engine
     project: str
     port: int
+    profiles: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def base_url(self) -> str:
         """Where a client finds it."""
         return f"http://127.0.0.1:{self.port}"
 
-    def compose(self, *arguments: str) -> str:
+    def compose(self, *arguments: str, **variables: str) -> str:
         """Run a Compose command on it and return what it printed.
 
         Raises:
             EngineError: with what it said, if it failed.
         """
-        chosen = {"TAMIYO_IMAGE": IMAGE, "TAMIYO_PORT": str(self.port)}
-        command = [
-            *compose_command(),
-            "--project-name",
-            self.project,
-            "--file",
-            str(ROOT / "docker-compose.yml"),
-        ]
+        chosen = {**self.variables, "TAMIYO_PORT": str(self.port), **variables}
+        command = [*compose_file(*self.profiles), "--project-name", self.project]
         return run([*command, *arguments], {**self.engine.environment, **chosen})
 
-    def build(self) -> None:
-        """Build the image, as users do."""
-        self.compose("build", "--quiet")
+    def up(self, *services: str, **variables: str) -> None:
+        """Start it, or some services, and wait until they are healthy."""
+        wait = ("--wait", "--wait-timeout", str(HEALTHY_SECONDS))
+        self.compose("up", "--detach", "--no-build", *wait, *services, **variables)
 
-    def up(self) -> None:
-        """Start it and wait until it is healthy."""
-        self.compose("up", "--detach", "--no-build", "--wait", "--wait-timeout", str(HEALTHY_SECONDS))
+    def inside(self, service: str, *command: str) -> str:
+        """Run a command in a service's container and return what it printed."""
+        return self.compose("exec", "--no-TTY", service, *command)
 
-    def inside(self, *command: str) -> str:
-        """Run a command in the container and return what it printed."""
-        return self.compose("exec", "--no-TTY", "tamiyo", *command)
+    def container(self, service: str) -> str:
+        """The id of a service's container."""
+        [container] = self.compose("ps", "--all", "--quiet", service).split()
+        return container
 
-    def state(self) -> dict[str, Any]:
-        """What the engine knows of the container."""
-        [container] = self.compose("ps", "--all", "--quiet").split()
-        [inspected] = json.loads(self.engine.run("inspect", container))
+    def state(self, service: str) -> dict[str, Any]:
+        """What the engine knows of a service's container."""
+        [inspected] = json.loads(self.engine.run("inspect", self.container(service)))
         return dict(inspected)
+
+
+def compose_file(*profiles: str) -> list[str]:
+    """The command that speaks to Compose of the repository's file.
+
+    Raises:
+        EngineError: if Compose is nowhere.
+    """
+    options = [word for profile in profiles for word in ("--profile", profile)]
+    return [*compose_command(), "--file", str(ROOT / "docker-compose.yml"), *options]
 
 
 def compose_command() -> list[str]:
@@ -92,13 +100,12 @@ def compose_command() -> list[str]:
 
 
 @contextmanager
-def deployed(deployment: Deployment) -> Iterator[Deployment]:
-    """The service, healthy, until the end of the context; nothing of it stays, its volume neither."""
+def torn_down(deployment: Deployment) -> Iterator[Deployment]:
+    """The deployment, of which nothing stays after the end of the context, its volumes neither."""
     try:
-        deployment.up()
         yield deployment
     finally:
-        deployment.compose("down", "--volumes", "--remove-orphans")
+        deployment.compose("down", "--volumes", "--remove-orphans", "--timeout", "10")
 
 
 def free_port() -> int:

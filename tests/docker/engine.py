@@ -1,7 +1,8 @@
 """A container engine for the tests: the one that answers already, or one of their own.
 
-An engine of their own starts empty and asks no image registry: the base image is made from Debian's packages,
-and trusts whom this machine trusts. That takes root and Debian's packages docker.io, iptables and mmdebstrap.
+An engine of their own starts empty and asks no image registry: what would come from one is made from Debian's
+packages (`tests/docker/standins`), and trusts whom this machine trusts. That takes root and Debian's packages
+docker.io, iptables and mmdebstrap.
 What it built is kept under `.docker-test/`, so that the next run is quick.
 """
 
@@ -17,21 +18,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-BASE_IMAGE: Final = "python:3.11-slim-bookworm"
-BASE_PACKAGES: Final = "ca-certificates,python3,python3-pip,python3-venv"
-CERTIFICATES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 # Of Debian's package: another client on the PATH may be of another age than the engine.
 DEBIAN_DOCKER: Final = "/usr/bin/docker"
 DEBIAN_DOCKERD: Final = "/usr/sbin/dockerd"
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 60.0
-
-BASE_DOCKERFILE: Final = """\
-FROM scratch
-ADD base.tar /
-COPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-CMD ["python3"]
-"""
 
 
 class EngineError(Exception):
@@ -45,10 +36,14 @@ class Engine:
     Attributes:
         docker: the command that talks to it.
         environment: what that command and Compose need in their environment to find it.
+        build_arguments: what images are built with here, by name.
+        own: whether the tests started it, so that it has only what they make.
     """
 
     docker: str
     environment: Mapping[str, str] = field(default_factory=dict)
+    build_arguments: Mapping[str, str] = field(default_factory=dict)
+    own: bool = False
 
     def run(self, *arguments: str) -> str:
         """Run a docker command and return what it printed.
@@ -57,6 +52,20 @@ class Engine:
             EngineError: with what it said, if it failed.
         """
         return run([self.docker, *arguments], self.environment)
+
+    def build(self, context: Path, tag: str, *options: str) -> None:
+        """Build an image of a Dockerfile with BuildKit.
+
+        Raises:
+            EngineError: with what it said, if it failed.
+        """
+        given = [word for item in self.build_arguments.items() for word in ("--build-arg", "=".join(item))]
+        command = [self.docker, "build", "--quiet", "--tag", tag, *given, *options, str(context)]
+        run(command, {**self.environment, "DOCKER_BUILDKIT": "1"})
+
+    def has(self, image: str) -> bool:
+        """Whether an image is there."""
+        return bool(self.run("images", "--quiet", image).strip())
 
 
 def run(command: list[str], environment: Mapping[str, str]) -> str:
@@ -104,7 +113,6 @@ def any_engine(state: Path) -> Iterator[Engine]:
         yield found
         return
     with own_engine(state) as engine:
-        ensure_base_image(engine)
         yield engine
 
 
@@ -119,7 +127,7 @@ def own_engine(state: Path) -> Iterator[Engine]:
     # The socket's name has to be short, wherever the repository is.
     with TemporaryDirectory(prefix="tamiyo-docker-") as runtime:
         socket = f"unix://{runtime}/docker.sock"
-        engine = Engine(DEBIAN_DOCKER, {"DOCKER_HOST": socket})
+        engine = Engine(DEBIAN_DOCKER, {"DOCKER_HOST": socket}, own=True)
         log = Path(runtime, "log")
         folders = ["--data-root", str(state / "data"), "--exec-root", f"{runtime}/exec"]
         command = [DEBIAN_DOCKERD, "--host", socket, *folders, "--pidfile", f"{runtime}/pid"]
@@ -172,17 +180,3 @@ def remove_leftovers(engine: Engine) -> None:
     if containers:
         engine.run("rm", "--force", *containers)
     engine.run("volume", "prune", "--force")
-
-
-def ensure_base_image(engine: Engine) -> None:
-    """Make the base image from Debian's packages if the engine has not got it."""
-    if engine.run("images", "--quiet", BASE_IMAGE).strip():
-        return
-    with TemporaryDirectory(prefix="tamiyo-base-") as folder:
-        context = Path(folder)
-        archive = str(context / "base.tar")
-        bootstrap = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={BASE_PACKAGES}"]
-        run([*bootstrap, "bookworm", archive], {})
-        shutil.copy(CERTIFICATES, context)
-        (context / "Dockerfile").write_text(BASE_DOCKERFILE, encoding="utf-8")
-        engine.run("build", "--quiet", "--tag", BASE_IMAGE, folder)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+
+import httpx
+from tamiyo_cli.local_service import local_service
 
 
 def test_demo_grows_a_network_and_leaves_its_history(tmp_path: Path) -> None:
@@ -76,3 +80,38 @@ def test_demo_refuses_an_existing_database(tmp_path: Path) -> None:
     assert finished.returncode == 2
     assert "old.db exists" in finished.stderr
     assert (tmp_path / "old.db").read_bytes() == b"precious"
+
+
+def test_demo_asks_a_service_that_runs(tmp_path: Path) -> None:
+    database = tmp_path / "kept.db"
+    command = ["demo", "--dataset", "digits", "--name", "mine", "--json", "result.json", "--url"]
+    with local_service(database) as url:
+        finished = subprocess.run(
+            [sys.executable, "-m", "tamiyo_cli", *command, url],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        kept = httpx.get(f"{url}/runs/mine-digits-0").json()
+    assert finished.returncode == 0, finished.stderr
+    (result,) = json.loads((tmp_path / "result.json").read_text())
+    assert (result["run_id"], result["database"], result["unanswered"]) == ("mine-digits-0", None, 0)
+    assert kept["counts"] == result["actions"]
+    assert kept["status"] == "COMPLETED"
+    assert f"tamiyo why mine-digits-0 {result['epochs']} --url {url}" in finished.stdout
+
+
+def test_demo_refuses_a_database_beside_a_service_that_runs(tmp_path: Path) -> None:
+    command = ["demo", "--url", "http://127.0.0.1:9", "--database", str(tmp_path / "new.db")]
+    finished = subprocess.run(
+        [sys.executable, "-m", "tamiyo_cli", *command],
+        env=os.environ | {"COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert finished.returncode == 2
+    assert "has a database already" in finished.stderr

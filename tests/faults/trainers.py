@@ -46,17 +46,21 @@ class Trainers:
         url: of the service, or of all replicas: each epoch goes to the next of them.
         run_ids: their runs.
         patient: whether they try again what is not answered, or refused for the moment.
+        key: that they call with; None: none.
 
     Attributes:
         told: the bytes of every acknowledged reply, by run, in the order of the epochs.
         refused: codes and Retry-After of the refusals.
     """
 
-    def __init__(self, *url: str, run_ids: Sequence[str], patient: bool = True) -> None:
+    def __init__(
+        self, *url: str, run_ids: Sequence[str], patient: bool = True, key: str | None = None
+    ) -> None:
         self.told: dict[str, list[bytes]] = {run_id: [] for run_id in run_ids}
         self.refused: list[tuple[str, str | None]] = []
         self._urls = url
         self._patient = patient
+        self._headers = bearer(key)
         self._enough = False
         self._training: asyncio.Future[Any] | None = None
 
@@ -94,7 +98,7 @@ class Trainers:
 
     async def _train(self, run_id: str) -> None:
         replies = self.told[run_id]
-        async with httpx.AsyncClient(timeout=30) as http:
+        async with httpx.AsyncClient(timeout=30, headers=self._headers) as http:
             while not self._enough:
                 url = self._urls[len(replies) % len(self._urls)]
                 replies.append(await self._acknowledged(http, f"{url}/runs/{run_id}/epoch", len(replies)))
@@ -116,12 +120,17 @@ class Trainers:
             await asyncio.sleep(_PAUSE)
 
 
-def require_exact(url: str, told: dict[str, list[bytes]]) -> None:
+def bearer(key: str | None) -> dict[str, str]:
+    """The headers of who calls with a key."""
+    return {} if key is None else {"authorization": f"Bearer {key}"}
+
+
+def require_exact(url: str, told: dict[str, list[bytes]], key: str | None = None) -> None:
     """Return if a service has just these decisions: each once, each byte of them, in its place.
 
     It is asked about every epoch once more, and lists them.
     """
-    with httpx.Client(base_url=url, timeout=30) as http:
+    with httpx.Client(base_url=url, timeout=30, headers=bearer(key)) as http:
         for run_id, replies in told.items():
             assert [item["epoch"] for item in listed(http, run_id)] == list(range(len(replies)))
             for epoch, reply in enumerate(replies):
