@@ -1,0 +1,106 @@
+"""A real server with a certificate of its own, and behind proxies."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+from tamiyo_service import Settings
+from tamiyo_service.app import create_app
+from tamiyo_service.process import server_config
+from tamiyo_service.store import MemoryStore
+
+from tests.service.processes import free_port
+from tests.service.samples import report
+
+
+class Server(uvicorn.Server):
+    """Tells when it has started."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.settled = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.settled.set()
+
+
+@contextmanager
+def served(settings: Settings, app: FastAPI, instead: ASGIApp | None = None) -> Iterator[None]:
+    """An application as `tamiyo serve` serves it; `instead` of it another one, without a lifespan."""
+    config = server_config(app, settings)
+    if instead is not None:
+        config.app, config.lifespan = instead, "off"
+    server = Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        assert server.settled.wait(30), "the server did not start"
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def certified(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1, and its key."""
+    certificate, key = folder / "cert.pem", folder / "key.pem"
+    options = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]
+    names = ["-subj", "/CN=tamiyo", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = ["openssl", "req", *options, *names, "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    return certificate, key
+
+
+def test_a_service_with_a_certificate_speaks_https_and_nothing_else(tmp_path: Path) -> None:
+    certificate, key = certified(tmp_path)
+    settings = Settings(port=free_port(), tls_certfile=certificate, tls_keyfile=key)
+    trusted = ssl.create_default_context(cafile=certificate)
+    with served(settings, create_app(settings, store=MemoryStore())):
+        url = f"https://127.0.0.1:{settings.port}/runs/run/epoch"
+        assert httpx.post(url, json=report(1), verify=trusted).status_code == 200
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"http://127.0.0.1:{settings.port}/healthz")
+
+
+@pytest.mark.parametrize(
+    ("trusted", "client", "scheme"),
+    [
+        (None, "127.0.0.1", "http"),
+        ("10.0.0.0/8", "127.0.0.1", "http"),
+        ("10.0.0.0/8, 127.0.0.1", "203.0.113.9", "https"),
+    ],
+)
+def test_only_trusted_proxies_are_believed(trusted: str | None, client: str, scheme: str) -> None:
+    async def told(scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        body = f"{scope['client'][0]} {scope['scheme']}"
+        await send({"type": "http.response.body", "body": body.encode()})
+
+    settings = Settings(port=free_port(), trusted_proxies=trusted)
+    headers = {"x-forwarded-for": "203.0.113.9", "x-forwarded-proto": "https"}
+    with served(settings, FastAPI(), told):
+        answer = httpx.get(f"http://127.0.0.1:{settings.port}/", headers=headers)
+    assert answer.text == f"{client} {scheme}"
+
+
+@pytest.mark.parametrize("text", ["*", "", "proxy", "10.0.0.0/8,", "10.0.0.1/8"])
+def test_proxies_are_named_by_address(text: str) -> None:
+    with pytest.raises(ValueError, match="no address or network"):
+        Settings(trusted_proxies=text)
+
+
+def test_a_key_without_a_certificate_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="tls_certfile"):
+        Settings(tls_keyfile=tmp_path / "key.pem")
