@@ -29,7 +29,7 @@ from typing import Any, Final, NamedTuple
 from bench.processes import HERE, cores, cpu_seconds
 from tests.service.processes import ServiceProcess, service_process
 
-CACHED_RUNS: Final = 1_000
+CACHED_RUNS: Final = 100
 CONNECTIONS: Final = 64
 BLOCKS: Final = 20
 STUDENT: Final = 2.101
