@@ -29,7 +29,7 @@ def doctor(
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check settings, database, disk, folders, models, and a running service; status 1 if a check failed."""
+    """Check settings, database, disk, keys, models, and a running service; status 1 if a check failed."""
     found = []
     table = Table()
     for column in ("check", "", "what is so", "what to do"):
@@ -55,9 +55,9 @@ def _findings(url: str | None, database_url: str | None) -> Iterator[Finding]:
     settings, found = place_checks.settings_of(os.environ)
     yield from found
     if settings is not None:
-        yield from place_checks.store_findings(
-            settings.database_url if database_url is None else database_url
-        )
+        place = settings.database_url if database_url is None else database_url
+        yield from place_checks.store_findings(place)
+        yield from place_checks.key_findings(settings, place)
         yield from place_checks.folder_findings(settings)
         yield from place_checks.model_findings(settings)
     yield from service_findings(DEFAULT_URL if url is None else url, expected=url is not None)

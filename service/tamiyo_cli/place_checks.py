@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 from tamiyo_leyline.validation import field_errors
+from tamiyo_service.clock import to_micros, utc_now
 from tamiyo_service.learned.artifacts import Artifact, Library, Refused
 from tamiyo_service.retention.archive import ArchiveError, open_archive
 from tamiyo_service.serve import CertificateError, require_certificate
 from tamiyo_service.settings import PREFIX, Settings, unknown_variables
 from tamiyo_service.store.dialect import Database, DatabaseUnusableError, DatabaseUrlError, database_at
+from tamiyo_service.store.keys import list_keys
 from tamiyo_service.store.migrate import REVISION, pending, schema_revision
 from tamiyo_service.store.sqlite import SqliteDatabase
 
@@ -64,6 +67,35 @@ def store_findings(url: str) -> Iterator[Finding]:
         database.dispose()
     if isinstance(database, SqliteDatabase):
         yield _room("disk", database.path.absolute().parent)
+
+
+def key_findings(settings: Settings, url: str) -> Iterator[Finding]:
+    """Whether anybody can call, where callers need keys."""
+    if not settings.keys_required:
+        yield skipped("keys", "none are asked for: whoever reaches the service may do everything")
+        return
+    remedy = "make one: tamiyo keys create --name NAME --scope admin"
+    try:
+        database = database_at(url)
+    except DatabaseUrlError:
+        return
+    try:
+        if schema_revision(database) != REVISION:
+            yield warning("keys", "callers need keys, and the database is yet to be made or upgraded", remedy)
+            return
+        with database.writer.connect() as connection:
+            keys = list_keys(connection)
+    except (DatabaseUnusableError, SQLAlchemyError):
+        # What is wrong with the database was told.
+        return
+    finally:
+        database.dispose()
+    now = to_micros(utc_now())
+    usable = sum((ends := key.ends_at()) is None or ends > now for key in keys)
+    if usable:
+        yield ok("keys", f"{usable} may be used")
+    else:
+        yield warning("keys", "callers need keys, and there is none that may be used", remedy)
 
 
 def folder_findings(settings: Settings) -> Iterator[Finding]:

@@ -81,6 +81,25 @@ def test_an_older_database_is_told_what_an_upgrade_does_and_is_left_alone(tmp_pa
     assert file.read_bytes() == before
 
 
+def test_a_service_that_nobody_can_call_is_told_of(database: str) -> None:
+    required = {"TAMIYO_AUTH": "required"}
+    _, findings = examine("--database-url", database, **required)
+    (finding,) = findings["keys"]
+    assert (finding["verdict"], "tamiyo keys create" in finding["remedy"]) == ("warning", True)
+    made = ["keys", "create", "--name", "ada", "--scope", "admin", "--database-url", database]
+    assert CliRunner().invoke(app, made).exit_code == 0
+    _, findings = examine("--database-url", database, **required)
+    assert findings["keys"][0]["verdict"] == "ok"
+
+
+def test_where_no_keys_are_asked_for_that_is_said(database: str) -> None:
+    _, findings = examine("--database-url", database)
+    assert (findings["keys"][0]["verdict"], "none are asked for" in findings["keys"][0]["detail"]) == (
+        "skipped",
+        True,
+    )
+
+
 def test_a_newer_database_fails(database: str, tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "tamiyo.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
