@@ -20,12 +20,13 @@ Reason = Annotated[str, typer.Option(help="Why.")]
 def hold(
     run_id: RunId,
     reason: Annotated[str, typer.Option(help="Why; shown with every WAIT until the run is released.")],
+    by: By = None,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Let a run only wait until it is released."""
     with told_in_a_line("hold"), Remote(url) as remote:
-        view = remote.read(RunView, "PUT", of_run(run_id, "/hold"), json={"reason": reason})
+        view = remote.read(RunView, "PUT", of_run(run_id, "/hold"), json={"reason": reason, "by": by})
     _tell(view, as_json=as_json)
 
 

@@ -129,6 +129,11 @@ class Engines:
             if self._registry is None:
                 raise NoArtifactError("there are no artifacts of the learned policy", field="policy.name")
             return self._registry.policy(config)
+        name = config.policy.name
+        if name not in POLICY_NAMES:
+            raise InvalidConfigError(
+                f"unknown policy {name!r}; valid: {', '.join(POLICY_NAMES)}", field="policy.name"
+            )
         try:
             return build_policy(config)
         except UnknownPolicyError as error:
