@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
 from tamiyo_service.store import SqlStore
 
 from tests.service.conftest import Service, serving, sql_store
@@ -148,6 +153,42 @@ async def test_another_process_obeys_an_override_and_a_change_of_policy(database
         assert (reply["commands"][0]["command_type"], reply["policy"]["name"]) == ("CULL", "learned")
         assert (await one.get("/runs/run"))["policy"]["name"] == "learned"
         assert (await one.reports("run", 4, **TRAINING))[0]["policy"]["name"] == "learned"
+
+
+@contextmanager
+def reading_in_two_goes() -> Iterator[tuple[threading.Event, threading.Event]]:
+    """The next look-up of a run tells when its first statement is answered, then waits to be let on."""
+    answered, let_on, armed = threading.Event(), threading.Event(), threading.Lock()
+
+    def pause(*arguments: Any) -> None:
+        looks_up = "runs.run_id =" in arguments[2] and threading.current_thread().name.startswith(
+            "tamiyo-reader"
+        )
+        if looks_up and armed.acquire(blocking=False):
+            answered.set()
+            assert let_on.wait(20)
+
+    event.listen(Engine, "after_cursor_execute", pause)
+    try:
+        yield answered, let_on
+    finally:
+        let_on.set()
+        event.remove(Engine, "after_cursor_execute", pause)
+
+
+async def test_a_policy_changed_while_another_process_reads_the_run_decides_there_too(
+    database_url: str,
+) -> None:
+    async with serving(SqlStore(database_url)) as one, serving(SqlStore(database_url)) as two:
+        await one.reports("run", 0, 1)
+        with reading_in_two_goes() as (answered, let_on):
+            reporting = asyncio.create_task(two.report("run", 2))
+            assert await asyncio.to_thread(answered.wait, 20)
+            await ordered(one, "policy", LEARNED)
+            let_on.set()
+            reply = (await reporting).json()
+        assert reply["policy"]["name"] == "learned"
+        assert (await two.get("/runs/run/decisions/2"))["policy"]["name"] == "learned"
 
 
 # Another policy

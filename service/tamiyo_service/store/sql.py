@@ -144,11 +144,14 @@ class SqlStore:
 
     async def load(self, run_id: str) -> tuple[RunRow, Entry | None] | None:
         def read(connection: Connection) -> tuple[RunRow, Entry | None] | None:
+            # The run last: if another process changes it in between, the number of the input is the older one,
+            # and what is written after that is refused.
+            last = connection.execute(statements.last_entry_of(run_id)).first()
             row = connection.execute(statements.run_named(run_id)).first()
             if row is None:
                 return None
-            last = connection.execute(statements.last_entry(row.run_pk)).first()
-            return run_of(row), _optional_entry(last)
+            made_anew = last is not None and last.run_pk != row.run_pk
+            return run_of(row), None if made_anew else _optional_entry(last)
 
         return await self._read(read)
 

@@ -36,6 +36,12 @@ def last_entry(run_pk: int) -> Select[Any]:
     return _entries(run_pk).order_by(journal.c.seq.desc()).limit(1)
 
 
+def last_entry_of(run_id: str) -> Select[Any]:
+    """The latest input of the run of that id."""
+    named = select(runs.c.run_pk).where(runs.c.run_id == run_id).scalar_subquery()
+    return select(*_ENTRY).where(journal.c.run_pk == named).order_by(journal.c.seq.desc()).limit(1)
+
+
 def version(run_pk: int) -> Select[Any]:
     """The number of the latest input of a run, 0 before the first; no row without the run."""
     latest = select(func.max(journal.c.seq)).where(journal.c.run_pk == run_pk).scalar_subquery()
