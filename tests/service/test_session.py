@@ -6,6 +6,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse
 from structlog.testing import capture_logs
 from tamiyo_service.auth.caller import Scope
 from tamiyo_service.store import MemoryStore, Store
@@ -179,6 +181,41 @@ async def test_cookies_that_are_none_of_ours_let_nobody_in(cookie: str) -> None:
     async with asking_for_keys(MemoryStore()) as holders:
         response = await holders.client().get("/runs", headers={b"cookie": cookie.encode("latin-1")})
         assert response.status_code == 401
+
+
+@pytest.mark.parametrize(
+    "cookies",
+    [
+        'theirs={"a":1}; {}',
+        "{}; theirs=[1,2]{{",
+        "a b=c;{}",
+        "expires=1; {}",
+        "tamiyo=older; {}",
+        'theirs="' + 60_000 * "\\" + '"; {}',
+    ],
+)
+async def test_cookies_of_others_do_not_hide_ours(cookies: str) -> None:
+    async with asking_for_keys(MemoryStore()) as holders:
+        browser = await signed_in(holders)
+        ours = f"tamiyo={browser.cookies['tamiyo']}"
+        headers = {"cookie": cookies.replace("{}", ours)}
+        for path in ("/session", "/runs"):
+            assert (await holders.client().get(path, headers=headers)).status_code == 200, path
+
+
+async def test_nothing_behind_the_border_reads_cookies() -> None:
+    async def show(request: Request) -> JSONResponse:
+        return JSONResponse(list(request.headers))
+
+    async with asking_for_keys(MemoryStore()) as holders:
+        holders.service.app.add_route("/docs/headers", show)
+        client = holders.client()
+        # Reading this one takes `http.cookies` half a minute.
+        headers = {"cookie": 'a="' + 60_000 * "\\" + '"', "x-other": "kept"}
+        seen = (await client.get("/docs/headers", headers=headers)).json()
+        assert "cookie" not in seen
+        assert "x-other" in seen
+        assert (await client.get("/healthz", headers=headers)).status_code == 200
 
 
 async def test_signing_in_and_out_is_audited() -> None:

@@ -24,7 +24,7 @@ from tamiyo_service.api.errors import (
 )
 from tamiyo_service.api.schemas import require_run_id
 from tamiyo_service.auth.audit import AUDITED, audit
-from tamiyo_service.auth.guard import PAGE_HEADER, Guard, Presented
+from tamiyo_service.auth.guard import COOKIE, PAGE_HEADER, Guard, Presented
 from tamiyo_service.errors import (
     ForeignOriginError,
     LeylineMismatchError,
@@ -170,7 +170,11 @@ class Border:
                 _require_same_major(value)
         if site is not None and site not in _OWN_SITES and scope["method"] not in _LOOKING:
             raise _foreign(site)
-        presented = Presented(authorization, cookie, page)
+        if cookie is not None:
+            # FastAPI would read cookies for every route, and takes seconds for some (CVE-2024-7592).
+            scope[COOKIE] = cookie
+            scope["headers"] = [header for header in scope["headers"] if header[0] != b"cookie"]
+        presented = Presented(authorization, page)
         if scope["method"] not in _WITH_BODY:
             return receive, presented
         if content_type is not None and content_type != b"application/json":

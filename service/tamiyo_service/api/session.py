@@ -106,9 +106,8 @@ async def sign_out(request: Request, response: Response, services: Wired) -> Non
 
 
 async def _session(request: Request, ring: KeyRing) -> Admission | None:
-    cookie = "; ".join(request.headers.getlist("cookie"))
-    token = session_token(request.scope, cookie.encode("latin-1"))
-    admission = None if token is None else await ring.find(digest_of(token.encode("latin-1")))
+    token = session_token(request.scope)
+    admission = None if token is None else await ring.find(digest_of(token))
     return admission if admission is not None and admission.session else None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, MutableMapping
 from hashlib import sha256
-from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final, NamedTuple
 
 from tamiyo_service.auth.access import is_open
@@ -16,6 +15,8 @@ from tamiyo_service.errors import ForbiddenError, UnauthorizedError
 
 PAGE_HEADER: Final = b"tamiyo-page"
 """What the page sends with everything it does; no page of another origin can, nor any form."""
+COOKIE: Final = "tamiyo.cookie"
+"""Key of a request's scope: its cookies, which the border takes out of its headers."""
 _LOOKING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _RUNS: Final = "/runs/"
 _HOW: Final = "send Authorization: Bearer KEY, with a key that `tamiyo keys create` made"
@@ -25,7 +26,6 @@ class Presented(NamedTuple):
     """What a request shows at the border."""
 
     authorization: bytes | None
-    cookie: bytes | None
     page: bytes | None
 
 
@@ -111,16 +111,16 @@ class Guard:
         return is_open(path) or (self._metrics_open and path == "/metrics")
 
 
-def session_token(scope: MutableMapping[str, Any], cookie: bytes | None) -> str | None:
-    """What the page's cookie holds; None: there is none."""
-    if cookie is None:
-        return None
-    try:
-        cookies = SimpleCookie(cookie.decode("latin-1"))
-    except CookieError:
-        return None
-    morsel = cookies.get(cookie_name(scope))
-    return morsel.value if morsel is not None and morsel.value else None
+def session_token(scope: MutableMapping[str, Any]) -> bytes | None:
+    """What the page's cookie holds; None: there is none.
+
+    Cookies of others, which a browser sends along, may hold anything: `http.cookies` leaves out what comes
+    after one that it does not understand, and takes seconds for some (CVE-2024-7592).
+    """
+    begin = f"{cookie_name(scope)}=".encode()
+    parts = (part.strip() for part in scope.get(COOKIE, b"").split(b";"))
+    ours = [part for part in parts if part.startswith(begin)]
+    return ours[-1][len(begin) :] or None if ours else None
 
 
 def cookie_name(scope: MutableMapping[str, Any]) -> str:
@@ -145,9 +145,9 @@ def require_page(page: bytes | None) -> None:
 def _session_digest(scope: MutableMapping[str, Any], presented: Presented) -> str:
     if presented.authorization is not None:
         raise UnauthorizedError(f"the authorization header has no bearer key; {_HOW}")
-    token = session_token(scope, presented.cookie)
+    token = session_token(scope)
     if token is None:
         raise UnauthorizedError(f"this takes a key; {_HOW}")
     if scope["method"] not in _LOOKING:
         require_page(presented.page)
-    return digest_of(token.encode("latin-1"))
+    return digest_of(token)
