@@ -81,6 +81,23 @@ from tamiyo_service.settings import Settings, shadow_choices
 from tamiyo_service.store import SqlStore, Store
 
 _LOG: Final = structlog.get_logger(__name__)
+_ROUTED: Final = (
+    runs,
+    batch,
+    decisions,
+    events,
+    export,
+    field_reports,
+    notes,
+    models,
+    operators,
+    replay,
+    series,
+    session,
+    health,
+    metrics,
+)
+"""Modules whose routes take keys; those of the page and of the reference are for everybody."""
 
 
 def create_app(
@@ -135,22 +152,7 @@ def create_app(
     app.state.tracing = tracing
     install(app)
     app.router.routes.insert(0, endpoint.route())
-    for module in (
-        runs,
-        batch,
-        decisions,
-        events,
-        export,
-        field_reports,
-        notes,
-        models,
-        operators,
-        replay,
-        series,
-        session,
-        health,
-        metrics,
-    ):
+    for module in _ROUTED:
         app.include_router(module.router, dependencies=[Depends(authorize), Depends(refuse_repetitions)])
     app.include_router(reference.router)
     app.include_router(page.page_router(page.PageFiles.shipped()))
@@ -173,10 +175,7 @@ class _App(FastAPI):
 
 
 def _wire(settings: Settings, store: Store | None, clock: Clock, tracer: Tracer | None) -> Services:
-    if store is None:
-        store = SqlStore(
-            settings.database_url, write_limit=settings.write_queue, swift_writes=settings.swift_writes
-        )
+    store = _store(settings) if store is None else store
     if settings.log_decisions:
         store.tally.listener = log_decisions
     registry = Registry(settings.models, settings.device)
@@ -227,6 +226,12 @@ def _wire(settings: Settings, store: Store | None, clock: Clock, tracer: Tracer 
         silence=Silence(store, clock),
         guard=_guard(settings, ring),
         ring=ring,
+    )
+
+
+def _store(settings: Settings) -> Store:
+    return SqlStore(
+        settings.database_url, write_limit=settings.write_queue, swift_writes=settings.swift_writes
     )
 
 
