@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import re
 import sys
@@ -20,6 +21,8 @@ from tests.faults.trainers import PATIENCE, Trainers, bearer, require_exact, req
 
 pytestmark = pytest.mark.docker
 
+PAUSE: Final = 0.1
+"""Seconds of an epoch: nobody checks more decisions than have to be."""
 REPLICAS: Final = ("replica-1", "replica-2")
 
 
@@ -52,10 +55,16 @@ def replicated(
 
 
 @pytest.fixture(scope="module")
-def key(replicated: Deployment) -> str:
-    """A trainer's key, made as the README does."""
-    command = ("tamiyo", "keys", "create", "--name", "demo", "--scope", "trainer")
-    return replicated.inside("replica-1", *command).strip()
+def unnamed(replicated: Deployment) -> Deployment:
+    """The same, spoken of as the README does once it runs: without a profile."""
+    return dataclasses.replace(replicated, profiles=())
+
+
+@pytest.fixture(scope="module")
+def key(unnamed: Deployment) -> str:
+    """A trainer's key."""
+    command = ("tamiyo", "keys", "create", "--name", "me", "--scope", "trainer")
+    return unnamed.inside("replica-1", *command).strip()
 
 
 def test_nginx_knows_every_replica(services: dict[str, dict[str, Any]]) -> None:
@@ -101,8 +110,10 @@ def test_nobody_is_answered_without_a_key(replicated: Deployment, key: str) -> N
         assert http.get("/runs", headers=bearer(key)).status_code == 200
 
 
-def test_a_trainer_in_a_container_obeys_the_replicas(replicated: Deployment, key: str) -> None:
-    told = replicated.compose("run", "--rm", "--no-TTY", "trainer", TAMIYO_API_KEY=key)
+def test_a_trainer_in_a_container_obeys_the_replicas(
+    replicated: Deployment, unnamed: Deployment, key: str
+) -> None:
+    told = unnamed.compose("run", "--rm", "--no-TTY", "trainer", TAMIYO_API_KEY=key)
     assert "no answer" not in told
     with httpx.Client(base_url=replicated.base_url, timeout=30, headers=bearer(key)) as http:
         [trained] = [one for one in http.get("/runs").json()["items"] if one["run_id"].startswith("demo-")]
@@ -136,13 +147,13 @@ async def test_trainers_go_on_when_a_container_is_killed(
     replicated: Deployment, key: str, victim: str
 ) -> None:
     run_ids = [f"{victim}-{number}" for number in range(8)]
-    trainers = Trainers(replicated.base_url, run_ids=run_ids, key=key)
+    trainers = Trainers(replicated.base_url, run_ids=run_ids, key=key, pause=PAUSE)
     trainers.start()
     await trainers.progress(100)
     await asyncio.to_thread(replicated.engine.run, "kill", replicated.container(victim))
     if victim in REPLICAS:
         await trainers.progress(100)
-    await asyncio.to_thread(replicated.up, victim)
+    await asyncio.to_thread(replicated.up, "--no-deps", victim)
     await trainers.progress(100)
     await trainers.finish()
     require_exact(replicated.base_url, trainers.told, key)
@@ -156,8 +167,9 @@ async def test_a_rolling_upgrade_of_the_containers_fails_no_call(replicated: Dep
     trainers.start()
     for replica in REPLICAS:
         await trainers.progress(60)
-        await asyncio.to_thread(replicated.compose, "restart", "--no-deps", "--timeout", "10", replica)
-        await asyncio.to_thread(replicated.up, replica)
+        restart = ("restart", "--no-deps", "--timeout", "10", replica)
+        await asyncio.to_thread(replicated.compose, *restart)
+        await asyncio.to_thread(replicated.up, "--no-deps", replica)
     await trainers.progress(60)
     await trainers.finish()
     require_exact(replicated.base_url, trainers.told, key)

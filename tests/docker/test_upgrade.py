@@ -51,7 +51,7 @@ def previous(engine: Engine, image: str, previous_image: str) -> Iterator[Deploy
 async def test_trainers_go_on_over_an_upgrade_that_begins_under_the_version_before(
     previous: Deployment,
 ) -> None:
-    trainers = Trainers(previous.base_url, run_ids=[f"run-{number}" for number in range(8)])
+    trainers = Trainers(previous.base_url, run_ids=[f"run-{n}" for n in range(8)], pause=0.05)
     trainers.start()
     await trainers.progress(200)
     assert "override" not in operations(previous)

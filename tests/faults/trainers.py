@@ -47,6 +47,7 @@ class Trainers:
         run_ids: their runs.
         patient: whether they try again what is not answered, or refused for the moment.
         key: that they call with; None: none.
+        pause: seconds that an epoch takes them.
 
     Attributes:
         told: the bytes of every acknowledged reply, by run, in the order of the epochs.
@@ -54,13 +55,19 @@ class Trainers:
     """
 
     def __init__(
-        self, *url: str, run_ids: Sequence[str], patient: bool = True, key: str | None = None
+        self,
+        *url: str,
+        run_ids: Sequence[str],
+        patient: bool = True,
+        key: str | None = None,
+        pause: float = 0.0,
     ) -> None:
         self.told: dict[str, list[bytes]] = {run_id: [] for run_id in run_ids}
         self.refused: list[tuple[str, str | None]] = []
         self._urls = url
         self._patient = patient
         self._headers = bearer(key)
+        self._pause = pause
         self._enough = False
         self._training: asyncio.Future[Any] | None = None
 
@@ -102,6 +109,7 @@ class Trainers:
             while not self._enough:
                 url = self._urls[len(replies) % len(self._urls)]
                 replies.append(await self._acknowledged(http, f"{url}/runs/{run_id}/epoch", len(replies)))
+                await asyncio.sleep(self._pause)
 
     async def _acknowledged(self, http: httpx.AsyncClient, url: str, epoch: int) -> bytes:
         while True:
