@@ -142,7 +142,9 @@ def _shown(row: KeyRow) -> dict[str, Any]:
     from tamiyo_service.clock import to_micros, utc_now
 
     ends_at, now = row.ends_at(), to_micros(utc_now())
-    state = "live" if ends_at is None or ends_at > now else "expired" if row.revoked_at is None else "revoked"
+    state = "live" if ends_at is None or ends_at > now else "expired"
+    if row.revoked_at is not None:
+        state = "revoked"
     return {
         "key_id": row.key_id,
         "name": row.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 import pytest
@@ -11,6 +11,7 @@ from tamiyo_service.auth.caller import Admission, Scope
 from tamiyo_service.auth.limits import Rate
 from tamiyo_service.auth.ring import KeyRing, Terms
 from tamiyo_service.auth.tokens import NewKey, digest_of, new_key
+from tamiyo_service.clock import to_micros
 from tamiyo_service.errors import OverloadedError, StoreUnavailableError
 from tamiyo_service.store.keys import Credential, MemoryKeys
 
@@ -25,6 +26,7 @@ class Watched(MemoryKeys):
         self.away = False
         self.asked = 0
         self.held_back: asyncio.Event | None = None
+        self.on_use: Callable[[], None] | None = None
 
     async def credentials(self, hashes: Iterable[str]) -> list[Credential]:
         self.asked += 1
@@ -37,6 +39,8 @@ class Watched(MemoryKeys):
     async def used(self, moments: object) -> None:
         if self.away:
             raise StoreUnavailableError("away")
+        if self.on_use is not None:
+            self.on_use()
         await super().used(moments)  # type: ignore[arg-type]  # it is what it was given
 
 
@@ -227,6 +231,81 @@ async def test_keys_that_nobody_uses_are_not_read_again() -> None:
     asked = bench.store.asked
     await bench.ring.reread()
     assert bench.store.asked == asked
+
+
+async def test_a_session_may_end_while_the_last_uses_of_idle_keys_are_written() -> None:
+    bench = Bench()
+    idle, ended = await bench.key(), await bench.key()
+    for made in (idle, ended):
+        assert await bench.find(made) is not None
+    bench.time.now += 61
+    bench.store.on_use = lambda: bench.ring.forget(ended.row.hash)
+    await bench.ring.reread()
+    assert await bench.find(idle) is not None
+
+
+async def test_what_is_forgotten_while_keys_are_read_again_stays_forgotten() -> None:
+    bench = Bench()
+    made = await bench.key()
+    await bench.find(made)
+    bench.store.held_back = asyncio.Event()
+    reading = asyncio.create_task(bench.ring.reread())
+    await asyncio.sleep(0)
+    bench.ring.forget(made.row.hash)
+    bench.store.held_back.set()
+    await reading
+    assert bench.ring.known(made.row.hash) is None
+
+
+async def test_a_key_that_is_used_now_and_then_was_last_used_then() -> None:
+    bench = Bench()
+    made = await bench.key()
+    moments = []
+    for _ in range(3):
+        await bench.find(made)
+        await bench.ring.reread()
+        moments.append((await bench.store.all())[0].last_used_at)
+        bench.time.now += 300
+        bench.clock.advance(300)
+        await bench.ring.reread()
+    assert len(set(moments)) == 3
+
+
+async def test_where_there_are_too_many_those_that_are_not_used_go_first() -> None:
+    bench = Bench()
+    used, idle = await bench.key(), await bench.key()
+    for made in (used, idle):
+        await bench.find(made)
+    bench.time.now += 61
+    await bench.find(used)
+    await bench.ring.reread()
+    assert list(bench.ring._held) == [idle.row.hash, used.row.hash]
+
+
+async def test_who_comes_back_after_a_while_is_asked_for_though_strangers_try_keys() -> None:
+    bench = Bench(Terms(lookups=Rate(0.001, 3)))
+    made = await bench.key()
+    assert await bench.find(made) is not None
+    bench.time.now += 600
+    await bench.ring.reread()
+    for number in range(2):
+        assert await bench.ring.find(digest_of(b"%d" % number)) is None
+    with pytest.raises(OverloadedError):
+        await bench.ring.find(digest_of(b"one too many"))
+    assert await bench.find(made) is not None
+    await bench.store.revoke(made.row.key_id, 0)
+    bench.time.now += 600
+    assert await bench.find(made) is None
+
+
+async def test_a_key_that_was_revoked_by_a_clock_that_is_fast_has_ended_all_the_same() -> None:
+    bench = Bench()
+    made = await bench.key()
+    assert await bench.find(made) is not None
+    await bench.store.revoke(made.row.key_id, to_micros(bench.clock() + timedelta(hours=1)))
+    await bench.ring.reread()
+    assert bench.ring.known(made.row.hash) is None
+    assert await bench.find(made) is None
 
 
 async def test_what_is_known_is_bounded() -> None:

@@ -7,7 +7,8 @@
     the store is away ──▶ known for less than a minute: let in; else StoreUnavailableError
 
 A task reads all keys in use again every two seconds, so that none is ever asked for on the way of a request,
-and a revocation is seen within five seconds by every process.
+and a revocation is seen within five seconds by every process. A key that was let in once is asked for however
+many unknown ones are being tried.
 """
 
 from __future__ import annotations
@@ -138,21 +139,19 @@ class KeyRing:
             await self._write_uses(at_last=True)
 
     async def reread(self) -> None:
-        """Read all keys in use again; those not used for a while are forgotten."""
+        """Read all keys in use again; those not used for a while are asked for when they come back."""
         now = self._monotonic()
-        idle = [digest for digest, held in self._held.items() if now - held.used_at > self._terms.idle]
-        for digest in idle:
-            await self._write_use_of(digest)
-            self._held.pop(digest, None)
-        if self._held:
-            asked = list(self._held)
+        asked = [digest for digest, held in self._held.items() if now - held.used_at <= self._terms.idle]
+        if asked:
             try:
                 found = {one.hash: one for one in await self._store.credentials(asked)}
             except StoreUnavailableError:
                 self._bridge(asked)
                 return
             for digest in asked:
-                self._take(digest, found.get(digest))
+                # What has been forgotten meanwhile is not known again.
+                if digest in self._held:
+                    self._take(digest, found.get(digest))
         await self._write_uses()
 
     async def _keep_up(self) -> None:
@@ -181,20 +180,22 @@ class KeyRing:
             if known is None:
                 raise
             return known
-        return self._take(digest, found[0] if found else None)
+        admission = self._take(digest, found[0] if found else None)
+        if admission is not None:
+            self._held[digest].used_at = self._monotonic()
+        return admission
 
     def _take(self, digest: str, found: Credential | None) -> Admission | None:
         """Remember what was read."""
         now = self._monotonic()
+        # Those in use move to the end: where there are too many, the others go first.
+        before = self._held.pop(digest, None)
         admission, left = (None, 0.0) if found is None else self._judged(found)
         if admission is None or left <= 0.0:
-            self._held.pop(digest, None)
             _bound(self._none)
             self._none[digest] = now + self._terms.unknown
             return None
-        before = self._held.get(digest)
-        if before is None:
-            _bound(self._held)
+        _bound(self._held)
         used_at = now if before is None else before.used_at
         self._held[digest] = _Held(admission, now, now + min(left, self._terms.fresh), used_at)
         return admission
@@ -205,6 +206,9 @@ class KeyRing:
         ends = [moment for moment in (key.ends_at(), found.expires_at) if moment is not None]
         caller = Caller(key.name, key.key_id, Scope(key.scope), key.prefixes)
         left = (min(ends) - to_micros(self._clock())) / 1e6 if ends else float("inf")
+        if key.revoked_at is not None:
+            # Whoever revoked it may have a clock that is fast.
+            left = 0.0
         session = found.expires_at is not None
         return Admission(caller, found.hash, min(ends, default=None), session), left
 
@@ -239,13 +243,6 @@ class KeyRing:
             await self._write(
                 {key_id: wall - round((now - used_at) * 1e6) for key_id, used_at in due.items()}
             )
-
-    async def _write_use_of(self, digest: str) -> None:
-        now, held = self._monotonic(), self._held[digest]
-        key_id = held.admission.caller.key_id
-        if held.used_at > self._written.get(key_id, 0.0):
-            await self._write({key_id: to_micros(self._clock()) - round((now - held.used_at) * 1e6)})
-        self._written.pop(key_id, None)
 
     async def _write(self, moments: dict[str, int]) -> None:
         now = self._monotonic()
