@@ -14,7 +14,8 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import uvicorn
-from tamiyo_leyline import ProblemCode
+from tamiyo_leyline import LEYLINE_VERSION, ProblemCode
+from tamiyo_leyline.api import LEYLINE_HEADER
 from tamiyo_leyline.problem import PROBLEM_MEDIA_TYPE, RETRYABLE, Problem
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -25,6 +26,8 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_ADDRESS_BYTES: Final = 8 * 1024
 """Path and query, as much as proxies let through by default."""
 MAX_HEADERS: Final = 100
+_CONTENT_TYPE: Final = f"content-type: {PROBLEM_MEDIA_TYPE}".encode()
+_LEYLINE: Final = f"{LEYLINE_HEADER.lower()}: {LEYLINE_VERSION}".encode()
 _PER_HEADER: Final = len(": \r\n")
 _LOCAL_NAMES: Final = ("localhost", ".localhost")
 
@@ -119,7 +122,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, document: Problem) -> None:
         body = document.model_dump_json(exclude_none=True).encode()
         status = f"HTTP/1.1 {document.status} {HTTPStatus(document.status).phrase}".encode()
-        headers = [b"content-type: " + PROBLEM_MEDIA_TYPE.encode(), b"content-length: %d" % len(body)]
+        headers = [_CONTENT_TYPE, _LEYLINE, b"content-length: %d" % len(body)]
         if document.code in RETRYABLE:
             headers.append(b"retry-after: %d" % RETRY_AFTER_SECONDS)
         self.transport.write(b"\r\n".join([status, *headers, b"connection: close"]) + b"\r\n\r\n" + body)

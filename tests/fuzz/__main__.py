@@ -48,8 +48,8 @@ def main() -> int:
 
 def _contract(folder: Path, cases: int, seed: int) -> dict[str, int]:
     examples = max(1, (cases - _COVERING) // _OPERATIONS)
-    with target(folder) as url:
-        outcome = attack(url, folder, examples=examples, options=["--seed", str(seed)])
+    with target(folder) as attacked:
+        outcome = attack(attacked, folder, examples=examples, options=["--seed", str(seed)])
     sys.stdout.write(outcome.told)
     return {"cases": outcome.cases, "failures": outcome.failures}
 

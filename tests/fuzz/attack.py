@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.fuzz.target import DOOMED, EPOCHS, RUNS
+from tests.fuzz.target import DOOMED, EPOCHS, RUNS, Target
 
 _ROOT: Final = Path(__file__).parents[2]
 _CASES: Final = re.compile(r"(\d+) generated(?:, (\d+) found (\d+) unique failures)?")
@@ -37,11 +37,11 @@ class Outcome:
     told: str
 
 
-def attack(url: str, folder: Path, *, examples: int, options: Sequence[str] = ()) -> Outcome:
-    """Attack the service at `url`.
+def attack(target: Target, folder: Path, *, examples: int, options: Sequence[str] = ()) -> Outcome:
+    """Attack a service.
 
     Args:
-        url: where it is.
+        target: where it is.
         folder: for the configuration.
         examples: of every operation, besides those that cover the schemas' bounds.
         options: of Schemathesis, such as its seed.
@@ -51,19 +51,17 @@ def attack(url: str, folder: Path, *, examples: int, options: Sequence[str] = ()
     """
     settings = folder / "schemathesis.toml"
     settings.write_text(configuration(), encoding="utf-8")
-    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(settings), "--no-color"]
-    run = [
-        *command,
-        "run",
-        f"{url}/openapi.json",
-        "--workers",
-        "1",
-        "--max-examples",
-        str(examples),
-        *options,
-    ]
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(settings), "--no-color", "run"]
+    command += [f"{target.url}/openapi.json", "--workers", "1", "--max-examples", str(examples)]
+    # That check leaves out the key, sends it all the same, as it was told to, and takes that for a hole.
+    # That no operation answers without one is tried in tests/service/test_auth.py.
+    command += ["--exclude-checks", "ignored_auth"]
+    for name, value in target.headers.items():
+        command += ["--header", f"{name}: {value}"]
     environment = os.environ | {"SCHEMATHESIS_HOOKS": "tests.fuzz.judges", "PYTHONPATH": str(_ROOT)}
-    done = subprocess.run(run, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, *options], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
     counted = _CASES.search(done.stdout)
     if counted is None or "error" in done.stdout.splitlines()[-1]:
         raise RuntimeError(f"the attack broke off: {done.stdout[-4000:]}{done.stderr[-4000:]}")

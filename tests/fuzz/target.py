@@ -1,9 +1,13 @@
-"""The service under attack: a real process, with runs in every state."""
+"""The service under attack: a real process that asks for keys, with runs in every state."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,13 +25,37 @@ EPOCHS: Final = tuple(range(PLATEAU_EPOCHS + 1))
 _HELD_EVERY: Final = 5
 
 
+@dataclass(frozen=True)
+class Target:
+    """Where the service is, and a key that may do everything."""
+
+    url: str
+    key: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request has to carry."""
+        return {"authorization": f"Bearer {self.key}"}
+
+
 @contextmanager
-def target(folder: Path) -> Iterator[str]:
-    """The URL of a service as users start it, on SQLite in `folder`, that has something to lose."""
-    with service_process(folder) as service:
-        with httpx.Client(base_url=service.url, timeout=60.0) as http:
+def target(folder: Path) -> Iterator[Target]:
+    """A service as users start it, on SQLite in `folder`, that has something to lose."""
+    key = create_key(folder)
+    with service_process(folder, auth="required") as service:
+        found = Target(service.url, key)
+        with httpx.Client(base_url=found.url, headers=found.headers, timeout=60.0) as http:
             populate(http)
-        yield service.url
+        yield found
+
+
+def create_key(folder: Path) -> str:
+    """A key for everything, in the database that a service on this folder will use."""
+    command = [sys.executable, "-m", "tamiyo_cli", "keys", "create", "--name", "fuzz", "--scope", "admin"]
+    command += ["--database-url", f"sqlite:///{folder / 'tamiyo.db'}", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    key: str = json.loads(done.stdout)["key"]
+    return key
 
 
 def populate(http: httpx.Client) -> None:

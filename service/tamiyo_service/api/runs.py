@@ -23,7 +23,7 @@ from tamiyo_service.api.bodies import JsonBody
 from tamiyo_service.api.calling import Calling
 from tamiyo_service.api.cursor import decode_cursor, encode_cursor
 from tamiyo_service.api.queries import NO_PARAMETERS, RunQuery
-from tamiyo_service.api.schemas import RunIdPath, problems
+from tamiyo_service.api.schemas import CommandIdPath, RunIdPath, problems
 from tamiyo_service.api.services import Wired
 from tamiyo_service.errors import UnknownCommandError
 
@@ -113,7 +113,7 @@ async def complete_run(run_id: RunIdPath, request: CompleteBody, services: Wired
     responses=problems(ProblemCode.RUN_NOT_FOUND, ProblemCode.RUN_COMPLETED, ProblemCode.UNKNOWN_COMMAND),
 )
 async def report_outcome(
-    run_id: RunIdPath, command_id: str, request: OutcomeBody, services: Wired
+    run_id: RunIdPath, command_id: CommandIdPath, request: OutcomeBody, services: Wired
 ) -> OutcomeReply:
     """Tell what became of a command between two reports; it takes effect with the next one."""
     outcome = CommandOutcome(command_id=command_id, status=request.status, detail=request.detail)

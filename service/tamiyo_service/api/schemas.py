@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Final
 
 from fastapi import Path
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 from tamiyo_leyline import DecisionReply, ProblemCode
 from tamiyo_leyline.api import MAX_BATCH_REPORTS, BatchItem
-from tamiyo_leyline.fields import RUN_ID_PATTERN, Request
+from tamiyo_leyline.fields import RUN_ID_PATTERN, CommandId, Request
 from tamiyo_leyline.problem import PROBLEM_MEDIA_TYPE, STATUS_OF
 
 from tamiyo_service.errors import InvalidRunIdError
@@ -24,6 +24,7 @@ _RUN_ID_RULE: Final = (
 _ANYWHERE: Final = (
     ProblemCode.INVALID_RUN_ID,
     ProblemCode.INVALID_QUERY,
+    ProblemCode.PAYLOAD_TOO_LARGE,
     ProblemCode.UNAUTHORIZED,
     ProblemCode.FORBIDDEN,
     ProblemCode.RATE_LIMITED,
@@ -34,7 +35,6 @@ _ANYWHERE: Final = (
     ProblemCode.INTERNAL_ERROR,
 )
 _WITH_BODY: Final = (
-    ProblemCode.PAYLOAD_TOO_LARGE,
     ProblemCode.UNSUPPORTED_MEDIA_TYPE,
     ProblemCode.INVALID_REQUEST,
 )
@@ -79,6 +79,14 @@ RunIdPath = Annotated[
     AfterValidator(require_run_id),
     Path(description="Id of the run.", json_schema_extra={"pattern": RUN_ID_PATTERN}),
 ]
+
+
+def _like_a_command_id(schema: dict[str, Any]) -> None:
+    schema.update(TypeAdapter(CommandId).json_schema())
+
+
+CommandIdPath = Annotated[str, Path(description="Id of the command.", json_schema_extra=_like_a_command_id)]
+"""Checked with the rest of the outcome."""
 
 
 def problems(*codes: ProblemCode, body: bool = True) -> dict[int | str, dict[str, Any]]:
