@@ -21,7 +21,9 @@ def explain_features(step: Step) -> dict[str, float]:
 
 def _slot(engine: Engine, step: Step, decision: Decision) -> SlotDecision:
     names = step.context.layout.names
-    mask = mask_of(decision, step.signals, step.context, engine.config)
+    # An operator's order stands above a hold.
+    context = step.context._replace(held=False) if decision.ordered else step.context
+    mask = mask_of(decision, step.signals, context, engine.config)
     seed, chances = decision.seed, decision.probabilities
     return SlotDecision(
         slot_id=None if seed is None else seed.slot_id,

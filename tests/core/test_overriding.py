@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from tamiyo_core import Override, Step
+from tamiyo_core import Override, Step, explain_slots
 from tamiyo_core.rehearsal import Rehearsal, seed
 from tamiyo_leyline import CommandType, RiskLevel, TelemetryEventType
 
@@ -58,7 +60,7 @@ def test_germination_begins_at_once_with_the_blueprint_ordered() -> None:
 
 
 def test_wait_spares_the_seed_named_and_no_other() -> None:
-    falling = {"improvement_since_stage_start": -9.0, "epochs_in_current_stage": 9}
+    falling: dict[str, Any] = {"improvement_since_stage_start": -9.0, "epochs_in_current_stage": 9}
     seeds = [seed(name, "TRAINING", **falling) for name in ("s1", "s2")]
     config = {"heuristic": {"max_concurrent_seeds": 2}}
     spared = Rehearsal(config).report(9, *seeds, override=order("WAIT", "s1"))
@@ -75,6 +77,7 @@ def test_an_order_stands_above_a_hold_which_the_others_obey() -> None:
     assert [decision.reason for decision in step.decisions if not decision.ordered] == [
         "held by operator: lunch"
     ] * 2
+    assert [slot.mask["CULL"] for slot in explain_slots(run.engine, step)] == [False, True, False]
 
 
 @pytest.mark.parametrize(
