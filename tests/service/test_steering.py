@@ -266,6 +266,16 @@ async def test_the_policy_a_run_has_already_changes_nothing(any_service: Service
     assert await ordered(any_service, "policy", HEURISTIC) == before
 
 
+async def test_naming_the_version_of_the_policy_a_run_has_makes_it_forget_nothing(
+    any_service: Service,
+) -> None:
+    sick = {"seeds": [seed("TRAINING", telemetry={"has_exploding": True})], "available_slots": 0}
+    await any_service.reports("run", 0, **sick)
+    await ordered(any_service, "policy", {"policy": {"name": "heuristic", "version": "1"}, "reason": "r"})
+    (reply,) = await any_service.reports("run", 1, **sick)
+    assert reply["commands"][0]["command_type"] == "CULL"
+
+
 @pytest.mark.parametrize(
     ("policy", "status", "code"),
     [

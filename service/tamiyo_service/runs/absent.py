@@ -37,8 +37,8 @@ class AbsentPolicy:
             PolicyUnavailableError: always.
         """
         raise PolicyUnavailableError(
-            f"policy {self.name} cannot decide here: {self._reason}; install the one it was created with, "
-            "and restart the service (until then the run can be read, rewound, completed and deleted)",
+            f"policy {self.name} cannot decide here: {self._reason}; install it and restart the service, or "
+            "give the run another policy (until then it can be read, rewound, completed and deleted)",
             field="policy.name",
         )
 

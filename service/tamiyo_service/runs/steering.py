@@ -12,8 +12,10 @@ from tamiyo_leyline.api import OverrideRequest, OverrideView, PolicyRequest
 
 from tamiyo_service.clock import Clock
 from tamiyo_service.errors import InvalidRequestError, RunNotFoundError
+from tamiyo_service.runs.absent import AbsentPolicy
 from tamiyo_service.runs.change import Change
 from tamiyo_service.runs.creation import Beginnings
+from tamiyo_service.runs.deciding import identity_of
 from tamiyo_service.runs.desk import Desk
 from tamiyo_service.runs.engines import Engines
 from tamiyo_service.runs.inputs import input_entry, require_open, status_row
@@ -126,9 +128,10 @@ class Steering:
         standing = session.standing
         require_open(session)
         before = standing.engine.config.policy
-        if before == choice:
-            return Change(standing, None, None)
         engine = self._engines.of(standing.engine.config.model_copy(update={"policy": choice}))
+        # The same one may be named with its version, or without.
+        if _is_there(standing) and identity_of(engine) == identity_of(standing.engine):
+            return Change(standing, None, None)
         # What another policy remembers means nothing to this one; what the run has been through stays.
         state = standing.state._replace(policy=engine.policy.initial())
         after = standing._replace(engine=engine, state=state, seq=standing.seq + 1)
@@ -146,6 +149,11 @@ class Steering:
         self, session: Session, after: Standing, kind: InputKind, content: Mapping[str, object]
     ) -> Entry:
         return input_entry(session, after, kind, orjson.dumps(content).decode(), self._clock())
+
+
+def _is_there(standing: Standing) -> bool:
+    """Whether the policy that a run has can decide."""
+    return not isinstance(standing.engine.policy, AbsentPolicy)
 
 
 def _signed(by: str | None) -> dict[str, object]:

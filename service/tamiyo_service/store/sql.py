@@ -144,8 +144,8 @@ class SqlStore:
 
     async def load(self, run_id: str) -> tuple[RunRow, Entry | None] | None:
         def read(connection: Connection) -> tuple[RunRow, Entry | None] | None:
-            # The run last: if another process changes it in between, the number of the input is the older one,
-            # and what is written after that is refused.
+            # The run last: if another process changes it in between, the input's number is the older one, and
+            # what is written after that is refused.
             last = connection.execute(statements.last_entry_of(run_id)).first()
             row = connection.execute(statements.run_named(run_id)).first()
             if row is None:
