@@ -120,6 +120,21 @@ async def test_shadows_remember_what_they_knew_across_rounds_and_restarts(tmp_pa
         assert await counted(service, "run", 0, 1, 2, 3) == expected
 
 
+async def test_after_a_change_of_policy_the_new_one_shadows_no_more_and_the_old_one_does(
+    tmp_path: Path,
+) -> None:
+    async with serving(sql_store(tmp_path), shadow="mine,heuristic") as service:
+        await service.reports("run", 0, 1)
+        for policy, epoch in (("mine", 2), ("heuristic", 3)):
+            body = {"policy": {"name": policy}, "reason": "r"}
+            assert (await service.http.post("/runs/run/policy", json=body)).status_code == 200
+            await service.reports("run", epoch)
+        await follow(service)
+        records = [await record(service, "run", epoch) for epoch in range(4)]
+    names = [(one.policy.name, [shadow.policy.name for shadow in one.shadow]) for one in records]
+    assert names == [("heuristic", ["mine"])] * 2 + [("mine", ["heuristic"]), ("heuristic", ["mine"])]
+
+
 async def test_a_shadow_goes_back_with_its_run(service: Service) -> None:
     await service.reports("run", 0, 1, 2, 3)
     await follow(service)

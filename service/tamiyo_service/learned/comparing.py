@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+import orjson
 import structlog
 from tamiyo_core import Engine
 from tamiyo_core.learned import LEARNED, LearnedPolicy
@@ -102,13 +103,13 @@ class Comparing:
         return [
             Case(one, engine, engine.policy.sha256 if isinstance(engine.policy, LearnedPolicy) else None)
             for one in page
-            for engine in engines[one.config]
+            for engine in _others(engines[one.config], one)
         ]
 
     async def _shadows_of(self, config: str) -> list[Engine]:
-        """Engines of the policies that shadow the runs of a configuration; its own policy is none of them."""
-        engine, run_config = self._engines.stored_with_config(config)
-        found = {(engine.policy.name, engine.policy.version): engine}
+        """Engines of the policies that shadow the runs of a configuration, maybe the runs' own among them."""
+        _, run_config = self._engines.stored_with_config(config)
+        found: dict[tuple[str, str], Engine] = {}
         for choice in dict.fromkeys((*self._choices, *run_config.shadow)):
             shadowed = run_config.model_copy(update={"policy": choice})
             try:
@@ -119,7 +120,7 @@ class Comparing:
                 self._tell_once("shadow_absent", choice, error.message)
                 continue
             found.setdefault((other.policy.name, other.policy.version), other)
-        return list(found.values())[1:]
+        return list(found.values())
 
     async def _networks(self, cases: Sequence[Case]) -> Networks:
         """The networks that are asked, as far as they can be loaded."""
@@ -149,6 +150,15 @@ class Comparing:
         kept = await kept_up_to(self._store, entry.run_pk, to_epoch, entry.attempt - 1, rewinds)
         row = None if kept is None else await self._store.shadows.decided(case.chosen, kept.seq)
         return None if row is None else row.state
+
+
+def _others(engines: Sequence[Engine], report: Followed) -> list[Engine]:
+    """Without the policy that decided about the report itself: an operator may have given its run another."""
+    if not engines:
+        return []
+    own = orjson.loads(report.entry.reply or "{}").get("policy", {})
+    decided = (own.get("name"), own.get("version"))
+    return [engine for engine in engines if (engine.policy.name, engine.policy.version) != decided]
 
 
 def _first_of_each(cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
