@@ -34,7 +34,7 @@ def override(
 ) -> None:
     """Have the next report answered with this command, if it is legal then, whatever the policy decides."""
     if withdraw:
-        if action is not None or reason is not None or seed is not None:
+        if any(one is not None for one in (action, reason, seed, by)):
             raise typer.BadParameter("goes alone", param_hint="--withdraw")
         with told_in_a_line("override"), Remote(url) as remote:
             _tell(remote.read(RunView, "DELETE", of_run(run_id, "/override")), as_json=as_json)

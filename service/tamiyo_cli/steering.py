@@ -38,11 +38,13 @@ def release(
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Release a run from its hold."""
+    """Release a run from its hold; who did it and why is kept as a note."""
     with told_in_a_line("release"), Remote(url) as remote:
-        if reason is not None:
-            remote.call("POST", of_run(run_id, "/notes"), json={"text": f"released: {reason}", "by": by})
+        # First the deed: a note of what was refused would not be true.
         view = remote.read(RunView, "DELETE", of_run(run_id, "/hold"))
+        if reason is not None or by is not None:
+            text = "released" if reason is None else f"released: {reason}"
+            remote.call("POST", of_run(run_id, "/notes"), json={"text": text, "by": by})
     _tell(view, as_json=as_json)
 
 

@@ -123,6 +123,7 @@ def _facts(view: RunView) -> Table:
         "last report": seen,
         "created": view.created_at.isoformat(timespec="seconds"),
         "policy": f"{view.policy.name} {view.policy.version}",
+        **_order(view),
         "topology": view.config.topology.name,
         "decisions": ", ".join(f"{count} {name}" for name, count in sorted(view.counts.items()))
         or "none yet",
@@ -132,6 +133,16 @@ def _facts(view: RunView) -> Table:
     for name, value in facts.items():
         table.add_row(plain(name), plain(value))
     return table
+
+
+def _order(view: RunView) -> dict[str, str]:
+    """What an operator ordered for the next report."""
+    order = view.override
+    if order is None:
+        return {}
+    about = "" if order.target_seed_id is None else f" of {order.target_seed_id}"
+    by = "" if order.by is None else f" ({order.by})"
+    return {"next report": f"{order.action}{about}, ordered: {order.reason}{by}"}
 
 
 def _seeds(view: RunView) -> Table:

@@ -45,7 +45,10 @@ def test_the_next_command_is_ordered_and_issued(training: tuple[str, Run]) -> No
     code, output, _ = invoke(*CULL, "--by", "ada", "--url", url)
     assert code == 0
     assert output == "training: heuristic 1 decides; CULL of s1 waits for the next report\n"
+    _, output, _ = invoke("show", "training", "--url", url)
+    assert "CULL of s1, ordered: it leaks (ada)" in output
     assert report(run, 1) == "CULL"
+    assert "ordered" not in invoke("show", "training", "--url", url)[1]
     _, output, _ = invoke("decisions", "training", "--action", "CULL", "--json", "--url", url)
     assert json.loads(output)["commands"][0]["reason"] == "ordered by operator: it leaks"
 
@@ -96,6 +99,7 @@ def test_a_refusal_is_one_line_and_status_1(
         ("override", "training"),
         ("override", "training", "CULL"),
         (*CULL, "--withdraw"),
+        ("override", "training", "--withdraw", "--by", "ada"),
         ("policy", "training", "x"),
     ],
 )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from tamiyo_cli.app import app
+from tamiyo_cli.local_service import local_service
+from tamiyo_client import TamiyoClient
 from typer.testing import CliRunner
 
 
@@ -30,6 +33,25 @@ def test_a_run_is_held_and_released(told: str) -> None:
     assert code == 0
     assert json.loads(output)["status"] == "ACTIVE"
     assert notes(told)[0] == ("ada", "released: looked")
+
+
+def test_who_released_a_run_is_kept_without_a_reason_too(told: str) -> None:
+    invoke("hold", "grown", "--reason", "look", "--url", told)
+    assert invoke("release", "grown", "--by", "bob", "--url", told)[0] == 0
+    assert notes(told)[0] == ("bob", "released")
+
+
+def test_no_note_tells_of_a_release_that_was_refused(tmp_path: Path) -> None:
+    with (
+        local_service(tmp_path / "tamiyo.db") as url,
+        TamiyoClient(url, deadline=10.0, strict=True) as client,
+        client.run("over", topology="cnn") as run,
+    ):
+        run.start()
+        run.complete("failed")
+        code, _, error = invoke("release", "over", "--reason", "done", "--url", url)
+        assert (code, "completed" in error) == (1, True)
+        assert invoke("note", "over", "--url", url)[1] == ""
 
 
 def test_a_hold_needs_a_reason(told: str) -> None:
