@@ -10,7 +10,8 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 from tamiyo_service.auth.access import ROUTES, access_to
-from tamiyo_service.auth.caller import Scope
+from tamiyo_service.auth.audit import AUDITED, audit
+from tamiyo_service.auth.caller import ADMISSION, ANYBODY, Scope
 from tamiyo_service.store import MemoryStore
 
 from tests.service.conftest import Service
@@ -225,6 +226,14 @@ async def test_privileged_actions_leave_who_and_why(holders: Holders) -> None:
     keys = {row.name: row.key_id for row in await holders.store.keys.all()}
     told = {(entry["by"], entry["key"]) for entry in entries if entry["event"] == "audit"}
     assert told == {("ann", keys["ann"]), ("ci", keys["ci"])}
+
+
+def test_what_was_not_answered_is_not_said_to_be_done() -> None:
+    scope = {AUDITED: "delete", ADMISSION: ANYBODY, "path": "/runs/run"}
+    with capture_logs() as entries:
+        for status in (0, 204, 404):
+            audit(scope, status)
+    assert [entry["done"] for entry in entries] == [False, True, False]
 
 
 async def test_a_note_bears_the_name_of_the_key_whatever_it_says(holders: Holders) -> None:

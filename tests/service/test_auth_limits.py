@@ -14,7 +14,7 @@ from tamiyo_service.store import MemoryStore
 from tamiyo_service.testing import running_service
 
 from tests.service.conftest import serving
-from tests.service.keyholders import asking_for_keys
+from tests.service.keyholders import asking_for_keys, given_key
 from tests.service.samples import report
 
 
@@ -111,6 +111,22 @@ async def test_a_run_about_which_too_much_is_sent_is_spared_and_no_other() -> No
         results = (await service.http.post("/epochs", json={"reports": batch})).json()["results"]
         assert [result["status"] for result in results] == [429, 200, 200, 429]
         assert (await service.http.get("/runs")).status_code == 200
+
+
+async def test_signing_in_counts_as_what_its_key_sends() -> None:
+    async with asking_for_keys(MemoryStore(), rate_limit_key="0.01/2") as holders:
+        made = await given_key(holders.store, Scope.TRAINER, created=holders.service.clock())
+        browser = holders.client(**{"tamiyo-page": "1"})
+        signed = [(await browser.post("/session", json={"key": made.key})).status_code for _ in range(3)]
+        assert signed == [201, 201, 429]
+
+
+async def test_only_run_ids_are_counted_by_run() -> None:
+    async with serving(MemoryStore(), rate_limit_run="0.01/1") as service:
+        for _ in range(2):
+            assert (await service.http.get(f"/runs/{'x' * 8_000}")).status_code == 422
+            assert (await service.http.get("/runs/a%20b")).status_code == 422
+        assert [(await service.http.get(f"/runs/{'x' * 128}")).status_code for _ in range(2)] == [404, 429]
 
 
 async def test_strangers_cannot_use_up_what_a_run_may_be_sent() -> None:

@@ -223,8 +223,17 @@ async def test_signing_in_and_out_is_audited() -> None:
         with capture_logs() as entries:
             browser = await signed_in(holders)
             await browser.delete("/session", headers=PAGE)
-        told = [(one["action"], one["by"], one["done"]) for one in entries if one["event"] == "audit"]
-        assert told == [("sign_in", "ann", True), ("sign_out", "ann", True)]
+        told = [(one["action"], one["by"], one["status"]) for one in entries if one["event"] == "audit"]
+        assert told == [("sign_in", "ann", 201), ("sign_out", "ann", 204)]
+
+
+async def test_a_refused_sign_in_is_audited() -> None:
+    async with asking_for_keys(MemoryStore()) as holders:
+        with capture_logs() as entries:
+            await holders.client().post("/session", json={"key": "tamiyo_wrong"}, headers=PAGE)
+        (told,) = [one for one in entries if one["event"] == "audit"]
+        assert (told["action"], told["by"], told["done"], told["status"]) == ("sign_in", None, False, 401)
+        assert "wrong" not in str(told)
 
 
 def _cookie(cookies: dict[str, str]) -> dict[str, str]:

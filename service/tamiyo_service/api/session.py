@@ -18,8 +18,8 @@ from tamiyo_service.api.bodies import JsonBody
 from tamiyo_service.api.queries import NO_PARAMETERS
 from tamiyo_service.api.schemas import problems
 from tamiyo_service.api.services import Wired
-from tamiyo_service.auth.audit import AUDITED, audit
-from tamiyo_service.auth.caller import Admission, Caller, Scope
+from tamiyo_service.auth.audit import AUDITED
+from tamiyo_service.auth.caller import ADMISSION, Admission, Caller, Scope
 from tamiyo_service.auth.guard import PAGE_HEADER, cookie_name, require_page, session_token
 from tamiyo_service.auth.ring import KeyRing
 from tamiyo_service.auth.tokens import digest_of, new_token
@@ -68,9 +68,12 @@ async def sign_in(request: Request, response: Response, body: SignInBody, servic
     require_page(_page(request))
     if services.ring is None:
         return _view(None, None)
+    request.scope[AUDITED] = "sign_in"
     admission = await services.ring.find(digest_of(body.key.get_secret_value().encode()))
     if admission is None or admission.session:
         raise UnauthorizedError("nobody has this key: it is unknown, revoked or expired")
+    request.scope[ADMISSION] = admission
+    services.guard.count_sign_in(admission)
     moment, token = services.clock(), new_token()
     now, ends_at = to_micros(moment), to_micros(moment + _LASTS)
     if admission.ends_at is not None:
@@ -78,7 +81,6 @@ async def sign_in(request: Request, response: Response, body: SignInBody, servic
     row = SessionRow(digest_of(token.encode()), admission.caller.key_id, now, ends_at)
     await services.store.keys.begin_session(row)
     _set_cookie(request, response, token, (ends_at - now) // 1_000_000)
-    _note(request, "sign_in", admission.caller)
     return _view(admission.caller, ends_at)
 
 
@@ -99,9 +101,9 @@ async def sign_out(request: Request, response: Response, services: Wired) -> Non
     require_page(_page(request))
     admission = None if services.ring is None else await _session(request, services.ring)
     if services.ring is not None and admission is not None:
+        request.scope[AUDITED], request.scope[ADMISSION] = "sign_out", admission
         await services.store.keys.end_session(admission.digest)
         services.ring.forget(admission.digest)
-        _note(request, "sign_out", admission.caller)
     _set_cookie(request, response, "", 0)
 
 
@@ -126,12 +128,6 @@ def _set_cookie(request: Request, response: Response, token: str, seconds: int) 
         httponly=True,
         samesite="strict",
     )
-
-
-def _note(request: Request, action: str, caller: Caller) -> None:
-    request.scope[AUDITED] = action
-    audit(request.scope, 200, caller)
-    del request.scope[AUDITED]
 
 
 def _view(caller: Caller | None, ends_at: int | None) -> SessionView:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import structlog
 
-from tamiyo_service.auth.caller import Caller, caller_of
+from tamiyo_service.auth.caller import caller_of
 
 AUDITED: Final = "tamiyo.audited"
 """Key of a request's scope: what the audit log calls it."""
@@ -16,22 +16,21 @@ REASON: Final = "tamiyo.reason"
 _LOG: Final = structlog.get_logger("tamiyo.audit")
 
 
-def audit(scope: MutableMapping[str, Any], status: int, caller: Caller | None = None) -> None:
+def audit(scope: MutableMapping[str, Any], status: int) -> None:
     """Write an entry about a request that was answered.
 
     Args:
         scope: of the request.
-        status: of the answer.
-        caller: who sent it; None: as the scope says.
+        status: of the answer; 0: there was none.
     """
-    caller = caller_of(scope) if caller is None else caller
+    caller = caller_of(scope)
     client = scope.get("client")
     _LOG.info(
         "audit",
         action=scope[AUDITED],
         by=caller.name or None,
         key=caller.key_id or None,
-        done=status < 400,
+        done=0 < status < 400,
         status=status,
         path=scope["path"],
         reason=scope.get(REASON),

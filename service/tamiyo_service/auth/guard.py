@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, MutableMapping
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
+
+from tamiyo_leyline.fields import RUN_ID_PATTERN
 
 from tamiyo_service.auth.access import is_open
 from tamiyo_service.auth.caller import ADMISSION, ANYBODY, NOBODY, Admission
@@ -19,6 +22,7 @@ COOKIE: Final = "tamiyo.cookie"
 """Key of a request's scope: its cookies, which the border takes out of its headers."""
 _LOOKING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _RUNS: Final = "/runs/"
+_RUN_ID: Final = re.compile(RUN_ID_PATTERN)
 _HOW: Final = "send Authorization: Bearer KEY, with a key that `tamiyo keys create` made"
 
 
@@ -94,8 +98,18 @@ class Guard:
             self._per_key.take(admission.caller.key_id)
         if self._per_run is not None and scope["path"].startswith(_RUNS):
             run_id = scope["path"].split("/", 3)[2]
-            if admission.caller.may_touch(run_id):
+            # Anything else is refused anyway, and may be long.
+            if _RUN_ID.fullmatch(run_id) and admission.caller.may_touch(run_id):
                 self._per_run.take(run_id)
+
+    def count_sign_in(self, admission: Admission) -> None:
+        """Count a request that came with a key in its body.
+
+        Raises:
+            RateLimitedError: if there were too many with that key.
+        """
+        if self._per_key is not None:
+            self._per_key.take(admission.caller.key_id)
 
     def count_report(self, run_id: str) -> None:
         """Count a report within a request that is not about one run.
