@@ -68,11 +68,13 @@ def _rate(text: str) -> str:
 def _proxies(text: str) -> str:
     for part in text.split(","):
         try:
-            ipaddress.ip_network(part.strip())
+            network = ipaddress.ip_network(part.strip())
         except ValueError as error:
             raise ValueError(
                 f"{part.strip()!r} is no address or network, such as 10.0.0.7 or 10.0.0.0/24"
             ) from error
+        if network.prefixlen == 0:
+            raise ValueError(f"{part.strip()} is everybody, who could then say to be anybody; name the proxy")
     return text
 
 

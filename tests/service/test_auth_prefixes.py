@@ -14,10 +14,14 @@ from sqlalchemy import Column, MetaData, Table, Text, create_engine, insert, sel
 from sqlalchemy.dialects import postgresql
 from tamiyo_service.auth.access import ROUTES, Reach
 from tamiyo_service.auth.caller import Scope
+from tamiyo_service.errors import OverloadedError
 from tamiyo_service.live.hub import Pace
+from tamiyo_service.live.stream import Stream
+from tamiyo_service.live.subscription import Wanted
 from tamiyo_service.store import Store
 from tamiyo_service.store.prefixes import begins_with
 
+from tests.service.conftest import Service
 from tests.service.following import following
 from tests.service.keyholders import Holders, asking_for_keys, given_key
 from tests.service.samples import report
@@ -180,6 +184,20 @@ async def test_a_stream_ends_with_its_key(holders: Holders) -> None:
         await follower.end()
     assert "key or session has ended" in last.data["reason"]
     assert b'"epoch":10' not in follower.body
+
+
+async def test_a_stream_whose_key_cannot_be_asked_for_ends_in_words(service: Service) -> None:
+    async def exists() -> bool:
+        return True
+
+    async def admitted() -> bool:
+        raise OverloadedError("too many unknown keys are being tried")
+
+    hub = service.app.state.services.live
+    hub.pace = Pace(heartbeat=0.01, admission=0.0)
+    stream = Stream(hub, Wanted(), await hub.reader.start(None), exists, admitted)
+    frames = [frame async for frame in stream.frames()]
+    assert b"event: closing" in frames[-1]
 
 
 async def test_following_and_reporting_at_once_keep_apart(holders: Holders) -> None:

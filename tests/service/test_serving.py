@@ -101,6 +101,12 @@ def test_proxies_are_named_by_address(text: str) -> None:
         Settings(trusted_proxies=text)
 
 
+@pytest.mark.parametrize("text", ["0.0.0.0/0", "::/0", "10.0.0.7, 0.0.0.0/0"])
+def test_nobody_can_believe_everybody(text: str) -> None:
+    with pytest.raises(ValueError, match="everybody"):
+        Settings(trusted_proxies=text)
+
+
 def test_a_key_without_a_certificate_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="tls_certfile"):
         Settings(tls_keyfile=tmp_path / "key.pem")

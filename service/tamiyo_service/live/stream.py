@@ -17,7 +17,7 @@ from typing import Any, Final
 import orjson
 from fastapi.sse import format_sse_event
 
-from tamiyo_service.errors import StoreUnavailableError, UnauthorizedError
+from tamiyo_service.errors import OverloadedError, StoreUnavailableError, UnauthorizedError
 from tamiyo_service.live.happenings import Happening
 from tamiyo_service.live.hub import Hub
 from tamiyo_service.live.marks import Mark
@@ -70,7 +70,7 @@ class Stream:
             async with aclosing(self._told()) as told:
                 async for frames in told:
                     yield frames
-        except (StoreUnavailableError, UnauthorizedError) as error:
+        except (OverloadedError, StoreUnavailableError, UnauthorizedError) as error:
             yield self._event(CLOSING, error.message)
 
     async def _told(self) -> AsyncGenerator[bytes, None]:
