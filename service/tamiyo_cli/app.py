@@ -52,14 +52,16 @@ def tamiyo(
 @app.command()
 def serve(
     host: Annotated[
-        str | None, typer.Option(help="Address to listen on  [default: TAMIYO_HOST or 127.0.0.1]")
+        str | None, typer.Option(help="Address to listen on  \\[default: TAMIYO_HOST or 127.0.0.1]")
     ] = None,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Port to listen on  [default: TAMIYO_PORT or 8000]")
+        int | None, typer.Option(min=0, max=65535, help="Port to listen on  \\[default: TAMIYO_PORT or 8000]")
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, max=256, help="Processes that serve on the port  [default: TAMIYO_WORKERS or 1]"),
+        typer.Option(
+            min=1, max=256, help="Processes that serve on the port  \\[default: TAMIYO_WORKERS or 1]"
+        ),
     ] = None,
     database_url: DatabaseUrl = None,
 ) -> None:
@@ -72,11 +74,11 @@ def serve(
 @app.command()
 def demo(
     dataset: Annotated[
-        list[str] | None, typer.Option(help="Only this data set (repeatable)  [default: all of them]")
+        list[str] | None, typer.Option(help="Only this data set (repeatable)  \\[default: all of them]")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, batches and data split.")] = 0,
     database: Annotated[
-        Path | None, typer.Option(help="New SQLite file for the history  [default: tamiyo-demo-TIME.db]")
+        Path | None, typer.Option(help="New SQLite file for the history  \\[default: tamiyo-demo-TIME.db]")
     ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the results to this file, as a JSON list.")
@@ -86,11 +88,11 @@ def demo(
     ] = DemoPolicy.HEURISTIC,
     url: Annotated[
         str | None,
-        typer.Option(envvar="TAMIYO_URL", help="A service to ask  [default: one of its own, for the demo]"),
+        typer.Option(envvar="TAMIYO_URL", help="A service to ask  \\[default: one of its own, for the demo]"),
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(help="The runs are NAME-DATASET-SEED  [default: demo; with --url demo-TIME]"),
+        typer.Option(help="The runs are NAME-DATASET-SEED  \\[default: demo; with --url demo-TIME]"),
     ] = None,
 ) -> None:
     """Train static and growing networks on real data, the growing ones asking a service every epoch."""
@@ -158,7 +160,7 @@ def prune(
     ] = None,
     archive: Annotated[
         Path | None,
-        typer.Option(help="Write them to Parquet files in this folder first  [default: TAMIYO_ARCHIVE]"),
+        typer.Option(help="Write them to Parquet files in this folder first  \\[default: TAMIYO_ARCHIVE]"),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List them and change nothing.")] = False,
     vacuum: Annotated[

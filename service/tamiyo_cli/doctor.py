@@ -24,7 +24,7 @@ _STYLES: Final = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED
 def doctor(
     url: Annotated[
         str | None,
-        typer.Option(envvar="TAMIYO_URL", help=f"Where the service is  [default: {DEFAULT_URL}, if it is]"),
+        typer.Option(envvar="TAMIYO_URL", help=f"Where the service is  \\[default: {DEFAULT_URL}, if it is]"),
     ] = None,
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,

@@ -34,7 +34,7 @@ def create(
         list[str] | None, typer.Option(help="Only for runs whose ids begin so (repeatable).")
     ] = None,
     expires: Annotated[
-        str | None, typer.Option(help="When it ends, such as 90d  [default: when it is revoked]")
+        str | None, typer.Option(help="When it ends, such as 90d  \\[default: when it is revoked]")
     ] = None,
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,

@@ -31,9 +31,11 @@ Models = Annotated[
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="A training's checkpoint, a safetensors file.")],
     out: Models,
-    name: Annotated[str | None, typer.Option(help="Name of the artifact  [default: the training's]")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the artifact  \\[default: the training's]")
+    ] = None,
     version: Annotated[
-        str | None, typer.Option(help="Version of the artifact  [default: the training's]")
+        str | None, typer.Option(help="Version of the artifact  \\[default: the training's]")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -111,7 +113,7 @@ def verify(
     device: Annotated[str, typer.Option(help="Where to load it: cpu, cuda or cuda:N.")] = "cpu",
     file_format: Annotated[
         str | None,
-        typer.Option("--format", help="Only this: torchscript or onnx  [default: all the device runs]"),
+        typer.Option("--format", help="Only this: torchscript or onnx  \\[default: all the device runs]"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -10,7 +10,7 @@ DEFAULT_URL: Final = "http://127.0.0.1:8000"
 Url = Annotated[str, typer.Option(envvar="TAMIYO_URL", help="Where the service is.")]
 DatabaseUrl = Annotated[
     str | None,
-    typer.Option(help="Where runs are kept  [default: TAMIYO_DATABASE_URL or sqlite:///tamiyo.db]"),
+    typer.Option(help="Where runs are kept  \\[default: TAMIYO_DATABASE_URL or sqlite:///tamiyo.db]"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, one object a line.")]
 RunId = Annotated[str, typer.Argument(help="The run.")]

@@ -23,7 +23,7 @@ def override(
     ] = None,
     reason: Annotated[str | None, typer.Option(help="Why; shown with the command.")] = None,
     seed: Annotated[
-        str | None, typer.Option(help="The seed  [default: the only live one; with WAIT all]")
+        str | None, typer.Option(help="The seed  \\[default: the only live one; with WAIT all]")
     ] = None,
     withdraw: Annotated[
         bool, typer.Option("--withdraw", help="Take an order back that no report has taken yet.")

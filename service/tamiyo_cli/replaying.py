@@ -28,7 +28,7 @@ _DIFFERENT: Final = 3
 def replay(
     run_id: RunId,
     policy: Annotated[
-        str | None, typer.Option(help="Decides instead: NAME or NAME@VERSION  [default: the run's]")
+        str | None, typer.Option(help="Decides instead: NAME or NAME@VERSION  \\[default: the run's]")
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -39,7 +39,7 @@ def replay(
             "heuristic.preset=report; values are JSON or plain words.",
         ),
     ] = None,
-    attempt: Annotated[int | None, typer.Option(min=0, help="Whose history  [default: the last]")] = None,
+    attempt: Annotated[int | None, typer.Option(min=0, help="Whose history  \\[default: the last]")] = None,
     since_epoch: Annotated[int | None, typer.Option(min=0, help="First epoch to tell of.")] = None,
     until_epoch: Annotated[int | None, typer.Option(min=0, help="Last epoch.")] = None,
     only_divergences: Annotated[

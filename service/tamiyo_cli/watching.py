@@ -42,7 +42,7 @@ def show(run_id: RunId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None
 
 @app.command()
 def follow(
-    run_id: Annotated[str | None, typer.Argument(help="Only this run  [default: all of them]")] = None,
+    run_id: Annotated[str | None, typer.Argument(help="Only this run  \\[default: all of them]")] = None,
     kind: Annotated[
         list[str] | None,
         typer.Option("--type", help="Only this type of event (repeatable), such as decision."),
@@ -54,7 +54,7 @@ def follow(
     since_id: Annotated[
         str | None,
         typer.Option(
-            help="Begin after this event, 0: with the first there is  [default: what is yet to happen]"
+            help="Begin after this event, 0: with the first there is  \\[default: what is yet to happen]"
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="End after so many events.")] = None,
@@ -71,7 +71,7 @@ def follow(
 
 @app.command()
 def export(
-    run_id: Annotated[str | None, typer.Argument(help="Only this run  [default: all of them]")] = None,
+    run_id: Annotated[str | None, typer.Argument(help="Only this run  \\[default: all of them]")] = None,
     out: Annotated[str, typer.Option(help="Where the file goes; - is standard output.")] = _STANDARD_OUTPUT,
     file_format: Annotated[str, typer.Option("--format", help="ndjson, csv or parquet.")] = "ndjson",
     action: Actions = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -61,6 +62,26 @@ def test_every_command_is_there_and_explains_itself() -> None:
         code, output = invoke(name, "--help")
         assert code == 0
         assert len(output) > 100
+
+
+def test_help_tells_every_default() -> None:
+    for command, option, default in (
+        ("serve", "--port", "[default: TAMIYO_PORT or 8000]"),
+        ("replay", "--policy", "[default: the run's]"),
+        ("override", "--seed", "[default: the only live one; with WAIT all]"),
+        ("follow", "run_id", "[default: all of them]"),
+        ("doctor", "--url", "[default: http://127.0.0.1:8000, if it is]"),
+    ):
+        lines = [line for line in invoke(command, "--help")[1].splitlines() if option in line]
+        assert default in lines[-1]
+
+
+def test_no_help_has_brackets_that_the_terminal_takes_for_a_style() -> None:
+    commands = get_command(app).commands  # type: ignore[attr-defined]  # a click group has commands
+    texts = [one.help or "" for one in commands.values()]
+    texts += [getattr(one, "help", None) or "" for command in commands.values() for one in command.params]
+
+    assert [text for text in texts if re.search(r"(?<!\\)\[", text)] == []
 
 
 def test_every_command_is_documented() -> None:
