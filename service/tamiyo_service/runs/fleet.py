@@ -17,7 +17,7 @@ from tamiyo_service.runs.curves import Gathered
 from tamiyo_service.runs.history import History
 from tamiyo_service.runs.series_shapes import FleetRun, LastDecision, Line
 from tamiyo_service.store.protocol import Store
-from tamiyo_service.store.rows import Entry, Found, InputKind, RunFilter, RunRow
+from tamiyo_service.store.rows import Entry, Found, InputKind, Overview, RunFilter, RunRow
 
 SPARKLINE_POINTS: Final = 24
 _LOOKS: Final = 25
@@ -78,8 +78,10 @@ class Fleet:
         """Those that have gone silent by a moment; None: all."""
         if moment is None:
             return rows
-        views = await self._history.views_of(rows)
-        return [row for row, view in zip(rows, views, strict=True) if _is_silent(view, moment)]
+        # Whoever is over is never silent; and of the others no state need be read for it.
+        going = [row for row in rows if row.status != RunStatus.COMPLETED]
+        overviews = await self._store.overviews([row.run_pk for row in going])
+        return [row for row in going if _is_silent(row, overviews[row.run_pk], moment)]
 
     async def _told(self, rows: Sequence[RunRow], lasts: Mapping[int, Entry]) -> list[FleetRun]:
         views = await self._history.views_of(rows)
@@ -161,16 +163,22 @@ def _last_decision(entry: Entry) -> LastDecision:
     )
 
 
-def _is_silent(view: RunView, moment: datetime) -> bool:
-    after, last = _silent_after(view), view.last_report_at or view.created_at
-    return after is not None and (moment - last).total_seconds() > after
+def _is_silent(run: RunRow, overview: Overview, moment: datetime) -> bool:
+    created = from_micros(run.created_at)
+    last = None if overview.last_report_at is None else from_micros(overview.last_report_at)
+    after = _longest_silence(created, last, sum(overview.counts.values()))
+    return (moment - (last or created)).total_seconds() > after
 
 
 def _silent_after(view: RunView) -> float | None:
     if view.status == RunStatus.COMPLETED:
         return None
-    reports = sum(view.counts.values())
-    if view.last_report_at is None or not reports:
+    return _longest_silence(view.created_at, view.last_report_at, sum(view.counts.values()))
+
+
+def _longest_silence(created: datetime, last_report: datetime | None, reports: int) -> float:
+    """Seconds after which a run that goes on counts as silent."""
+    if last_report is None or not reports:
         return _SILENT_AT_LEAST_SECONDS
-    mean = (view.last_report_at - view.created_at).total_seconds() / reports
+    mean = (last_report - created).total_seconds() / reports
     return round(max(_SILENT_AT_LEAST_SECONDS, _SILENT_FACTOR * mean), 1)
