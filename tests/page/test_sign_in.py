@@ -88,6 +88,18 @@ def test_an_operator_signs_in_steers_and_signs_out(doors: Doors) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
 
 
+def test_who_could_not_be_signed_out_is_told(doors: Doors) -> None:
+    page = doors.site.open("/")
+    sign_in(page, doors.key(Scope.OPERATOR).key)
+    page.context.route("**/session", lambda route: route.abort())
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("alert")).to_contain_text("still signed in")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Fleet")
+    page.context.unroute("**/session")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+
+
 def test_a_key_that_is_none_is_told_and_may_be_tried_again(doors: Doors) -> None:
     page = doors.site.open("/")
     sign_in(page, "tamiyo_nonsense")

@@ -22,19 +22,24 @@ export function startSession(corner, onEnter, place) {
       return;
     }
     const runs = session.prefixes.map((prefix) => ` ${prefix}…`).join("");
+    const wrong = h("span", { class: "wrong", role: "alert" });
     show(
       corner,
+      wrong,
       h("span", { class: "muted wide-only", title: `Key of scope ${session.scope}${runs && `, for runs${runs}`}` }, session.name),
-      h("button", { class: "quiet", type: "button", on: { click: leave } }, "Sign out"),
+      h("button", { class: "quiet", type: "button", on: { click: () => leave(wrong) } }, "Sign out"),
     );
   }
 
-  async function leave() {
+  async function leave(wrong) {
     try {
       await signOut();
-    } finally {
-      form();
+    } catch {
+      // The cookie is still there, and no script can take it away.
+      setText(wrong, "You are still signed in: the service does not answer.");
+      return;
     }
+    form();
   }
 
   function form() {
