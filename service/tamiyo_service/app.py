@@ -134,8 +134,8 @@ def create_app(
         description="The decision service for neural networks that grow while they train.",
         lifespan=_lifespan,
         redirect_slashes=False,
-        docs_url=None,
-        redoc_url=None,
+        # Its own documents are written anew for everybody who asks.
+        openapi_url=None,
         # A missing content-type is taken for JSON.
         strict_content_type=False,
     )
@@ -154,7 +154,7 @@ def create_app(
     app.router.routes.insert(0, endpoint.route())
     for module in _ROUTED:
         app.include_router(module.router, dependencies=[Depends(authorize), Depends(refuse_repetitions)])
-    app.include_router(reference.router)
+    app.include_router(reference.reference_router(lambda: app.openapi()))
     app.include_router(page.page_router(page.PageFiles.shipped()))
     describe(app, endpoint.documentation, keys_required=settings.keys_required)
     return app

@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from fastapi import FastAPI
 from fastapi.openapi.models import OpenAPI
 from tamiyo_leyline.problem import PROBLEM_MEDIA_TYPE, RETRYABLE, STATUS_OF, ProblemCode
 from tamiyo_service import Settings, errors
 from tamiyo_service.api.errors import CODE_OF, problem, problem_response
-from tamiyo_service.api.reference import reference
+from tamiyo_service.api.reference import reference, reference_router
 from tamiyo_service.store import MemoryStore
 
 from tests.service.conftest import Service, serving
@@ -173,6 +175,23 @@ async def test_the_documentation_page_tells_of_every_operation_without_a_script(
         assert f"<code>{method} {path}</code>" in page.text
     assert "<script" not in page.text
     assert "http" not in page.text.replace("http.md", "")
+
+
+async def test_the_document_and_its_page_are_written_once_whoever_asks(document: dict[str, Any]) -> None:
+    asked: list[str] = []
+
+    def openapi() -> dict[str, Any]:
+        asked.append("once more")
+        return document
+
+    app = FastAPI(openapi_url=None)
+    app.include_router(reference_router(openapi))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://tamiyo") as client:
+        for _ in range(3):
+            assert (await client.get("/openapi.json")).json() == document
+            assert (await client.head("/openapi.json")).status_code == 200
+            assert (await client.get("/docs")).text == reference(document)
+    assert len(asked) == 2
 
 
 def test_the_documentation_page_shows_text_as_text() -> None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from html import escape
 from typing import Any, Final
 
-from fastapi import APIRouter, Request, Response
+import orjson
+from fastapi import APIRouter, Response
 
 _STYLE: Final = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
@@ -28,14 +30,29 @@ _HEADERS: Final = {
     "cache-control": "no-cache",
 }
 
-router = APIRouter(include_in_schema=False)
 
+def reference_router(openapi: Callable[[], dict[str, Any]]) -> APIRouter:
+    """The routes of the document, as it is and as a page. Everybody may ask for them: each is written once.
 
-@router.get("/docs")
-async def show_reference(request: Request) -> Response:
-    """Every operation: what it does, takes and answers."""
-    page = reference(request.app.openapi())
-    return Response(page, headers=_HEADERS, media_type="text/html; charset=utf-8")
+    Args:
+        openapi: gives the document; called when it is first asked for.
+    """
+    router = APIRouter(include_in_schema=False)
+    document = cache(lambda: orjson.dumps(openapi()))
+    page = cache(lambda: reference(openapi()).encode())
+
+    @router.head("/openapi.json")
+    @router.get("/openapi.json")
+    async def show_document() -> Response:
+        """The OpenAPI document."""
+        return Response(document(), media_type="application/json")
+
+    @router.get("/docs")
+    async def show_reference() -> Response:
+        """Every operation: what it does, takes and answers."""
+        return Response(page(), headers=_HEADERS, media_type="text/html; charset=utf-8")
+
+    return router
 
 
 def reference(document: dict[str, Any]) -> str:
