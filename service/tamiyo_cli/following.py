@@ -89,8 +89,21 @@ def _gist(event: LiveEvent) -> str:
     if event.type == "decision":
         reasons = "; ".join(str(command.get("reason", "")) for command in commands)
         return f"{event.data.get('action', '')} ({reasons})"
-    told = ("reason", "text", "result", "seed_id", "blueprint_id", "command_type", "message")
-    return ", ".join(str(event.data[name]) for name in told if event.data.get(name))
+    policy: Mapping[str, Any] = event.data.get("policy") or {}
+    given = " ".join(str(policy[name]) for name in ("name", "version") if policy.get(name))
+    ordered = ("action", "target_seed_id", "status")
+    told = (
+        *ordered,
+        "reason",
+        "text",
+        "result",
+        "seed_id",
+        "blueprint_id",
+        "command_type",
+        "message",
+        "detail",
+    )
+    return ", ".join([given] * bool(given) + [str(event.data[name]) for name in told if event.data.get(name)])
 
 
 def _reason(event: Event) -> str:

@@ -105,3 +105,14 @@ def test_a_refusal_is_one_line_and_status_1(
 )
 def test_an_order_without_what_it_needs_is_a_mistake_of_usage(arguments: tuple[str, ...]) -> None:
     assert invoke(*arguments)[0] == 2
+
+
+def test_follow_tells_what_was_ordered(training: tuple[str, Run]) -> None:
+    url, _ = training
+    invoke(*CULL, "--url", url)
+    invoke("policy", "training", "learned", "--reason", "try it", "--url", url)
+    options = ("--type", "override", "--type", "policy", "--since-id", "0", "--limit", "2", "--url", url)
+    override, policy = invoke("follow", "training", *options)[1].splitlines()
+    assert override.endswith("training: override CULL, s1, it leaks")
+    assert policy.endswith("try it")
+    assert "training: policy learned " in policy
