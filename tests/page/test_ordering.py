@@ -58,6 +58,16 @@ def test_an_order_of_somebody_else_is_shown_as_it_comes_and_goes(site: Site) -> 
     expect(page.locator(".order-line")).to_be_hidden()
 
 
+def test_an_order_for_a_run_that_is_over_cannot_be_taken_back(site: Site) -> None:
+    site.trainings.train("alpha", 3)
+    page = opened(site, "alpha")
+    site.trainings.send("POST", "/runs/alpha/override", {"action": "WAIT", "reason": "let it settle"})
+    expect(page.get_by_role("button", name="Take back")).to_be_visible()
+    site.trainings.send("POST", "/runs/alpha/complete", {"result": "failed"})
+    expect(page.get_by_role("button", name="Take back")).to_be_hidden()
+    expect(page.locator(".order-line")).to_contain_text("let it settle")
+
+
 def test_what_the_service_refuses_is_told_in_the_dialog(site: Site) -> None:
     site.expected = ("Failed to load resource",)
     site.trainings.train("alpha", 5)

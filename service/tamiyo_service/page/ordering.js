@@ -28,21 +28,23 @@ export function ordering(id, changed) {
 
   function update(fresh) {
     run = fresh;
-    override.hidden = policy.hidden = run.status === "COMPLETED";
-    const text = JSON.stringify(run.override ?? null);
+    const over = run.status === "COMPLETED";
+    override.hidden = policy.hidden = over;
+    const text = JSON.stringify([run.override ?? null, over]);
     if (text === told) return;
     told = text;
     waiting.hidden = !run.override;
-    if (run.override) show(waiting, line(run.override));
+    if (run.override) show(waiting, line(run.override, over));
   }
 
-  function line({ action, target_seed_id: seed, reason, by }) {
+  /** Of a run that is over nothing can be taken back: it waits for a rewind. */
+  function line({ action, target_seed_id: seed, reason, by }, over) {
     return [
       h("span", { class: "muted" }, "Ordered for the next report:"),
       actionChip(action),
       seed ? h("span", { class: "run-id" }, seed) : null,
       h("span", { class: "reason" }, `${reason}${by ? ` — ${by}` : ""}`),
-      h("button", { type: "button", class: "quiet", on: { click: takeBack } }, "Take back"),
+      over ? null : h("button", { type: "button", class: "quiet", on: { click: takeBack } }, "Take back"),
     ];
   }
 
