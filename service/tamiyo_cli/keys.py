@@ -169,12 +169,12 @@ def _minute(moment: str | None) -> str:
 
 
 def _audit(action: str, row: KeyRow, reason: str | None = None) -> None:
-    import structlog
+    from tamiyo_service.auth.audit import audit_local
     from tamiyo_service.logs import configure_logs
 
     configure_logs("info")
     about = {"key": row.key_id, "name": row.name, "scope": row.scope, "prefixes": row.prefixes}
-    structlog.get_logger("tamiyo.audit").info("audit", action=action, by=_user(), reason=reason, **about)
+    audit_local(action, _user(), reason=reason, **about)
 
 
 def _user() -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
-from sqlalchemy.exc import SQLAlchemyError
 from tamiyo_leyline.validation import field_errors
 from tamiyo_service.clock import to_micros, utc_now
 from tamiyo_service.learned.artifacts import Artifact, Library, Refused
@@ -17,7 +16,7 @@ from tamiyo_service.retention.archive import ArchiveError, open_archive
 from tamiyo_service.serve import CertificateError, require_certificate
 from tamiyo_service.settings import PREFIX, Settings, unknown_variables
 from tamiyo_service.store.dialect import Database, DatabaseUnusableError, DatabaseUrlError, database_at
-from tamiyo_service.store.keys import list_keys
+from tamiyo_service.store.keys import usable_keys
 from tamiyo_service.store.migrate import REVISION, pending, schema_revision
 from tamiyo_service.store.sqlite import SqliteDatabase
 
@@ -83,15 +82,12 @@ def key_findings(settings: Settings, url: str) -> Iterator[Finding]:
         if schema_revision(database) != REVISION:
             yield warning("keys", "callers need keys, and the database is yet to be made or upgraded", remedy)
             return
-        with database.writer.connect() as connection:
-            keys = list_keys(connection)
-    except (DatabaseUnusableError, SQLAlchemyError):
+        usable = usable_keys(database, to_micros(utc_now()))
+    except DatabaseUnusableError:
         # What is wrong with the database was told.
         return
     finally:
         database.dispose()
-    now = to_micros(utc_now())
-    usable = sum((ends := key.ends_at()) is None or ends > now for key in keys)
     if usable:
         yield ok("keys", f"{usable} may be used")
     else:

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from tamiyo_service.app import create_app
 from tamiyo_service.connections import BoundedConfig
-from tamiyo_service.settings import Settings, is_loopback
+from tamiyo_service.settings import Settings
 
 _SWITCH_SECONDS: Final = 0.0005
 """How long a thread may keep the interpreter when another wants it: the writer hands over often."""
@@ -56,8 +56,8 @@ def server_config(app: FastAPI | str, settings: Settings, **options: Any) -> Bou
         app,
         connections=settings.connections,
         head_seconds=settings.head_seconds,
-        # Without it set, the service listens on loopback alone.
-        local_names=settings.auth is None and is_loopback(settings.host),
+        # Then nothing but this machine is to reach it.
+        local_names=settings.auth is None and not settings.keys_required,
         host=settings.host,
         port=settings.port,
         loop="asyncio" if sys.platform == "win32" else "uvloop",

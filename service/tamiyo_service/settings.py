@@ -243,8 +243,10 @@ class Settings(BaseSettings):
 
     @property
     def keys_required(self) -> bool:
-        """Whether callers need keys."""
-        return self.auth == "required" or (self.auth is None and not is_loopback(self.host))
+        """Whether callers need keys: where others reach the service, by themselves or through a proxy."""
+        if self.auth is not None:
+            return self.auth == "required"
+        return not is_loopback(self.host) or self.trusted_proxies is not None
 
 
 def is_loopback(host: str) -> bool:

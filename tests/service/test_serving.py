@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -93,6 +94,20 @@ def test_only_trusted_proxies_are_believed(trusted: str | None, client: str, sch
     with served(settings, FastAPI(), told):
         answer = httpx.get(f"http://127.0.0.1:{settings.port}/", headers=headers)
     assert answer.text == f"{client} {scheme}"
+
+
+@pytest.mark.parametrize(
+    ("options", "required"),
+    [
+        ({}, False),
+        ({"host": "0.0.0.0"}, True),
+        ({"trusted_proxies": "127.0.0.1"}, True),
+        ({"trusted_proxies": "127.0.0.1", "auth": "off"}, False),
+        ({"auth": "required"}, True),
+    ],
+)
+def test_whoever_others_can_reach_asks_for_keys(options: dict[str, Any], required: bool) -> None:
+    assert Settings(**options).keys_required is required
 
 
 @pytest.mark.parametrize("text", ["*", "", "proxy", "10.0.0.0/8,", "10.0.0.1/8"])

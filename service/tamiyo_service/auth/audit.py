@@ -16,6 +16,17 @@ REASON: Final = "tamiyo.reason"
 _LOG: Final = structlog.get_logger("tamiyo.audit")
 
 
+def audit_local(action: str, by: str, **about: Any) -> None:
+    """Write an entry about something that was done on the service's own machine.
+
+    Args:
+        action: what.
+        by: who.
+        about: more about it.
+    """
+    _LOG.info("audit", action=action, by=by, **about)
+
+
 def audit(scope: MutableMapping[str, Any], status: int) -> None:
     """Write an entry about a request that was answered.
 

@@ -28,7 +28,9 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.exc import SQLAlchemyError
 
+from tamiyo_service.store.dialect import Database
 from tamiyo_service.store.schema import NAME, metadata
 
 api_keys: Final = Table(
@@ -225,6 +227,20 @@ def list_keys(connection: Connection) -> list[KeyRow]:
     """All keys, the newest first."""
     ordered = select(*api_keys.columns).order_by(api_keys.c.created_at.desc(), api_keys.c.key_id)
     return [_key(row) for row in connection.execute(ordered)]
+
+
+def usable_keys(database: Database, at: int) -> int:
+    """How many keys may be used at a moment, of a database whose schema is up to date.
+
+    Raises:
+        DatabaseUnusableError: if it cannot be read.
+    """
+    try:
+        with database.writer.connect() as connection:
+            keys = list_keys(connection)
+    except (SQLAlchemyError, OSError) as error:
+        raise database.unusable(error) from error
+    return sum((ends := key.ends_at()) is None or ends > at for key in keys)
 
 
 def revoke_key(connection: Connection, key_id: str, at: int) -> KeyRow | None:
