@@ -81,6 +81,7 @@ TARGETS = (
         True,
         "CPU of a decision with authentication, to one without",
     ),
+    Target("activation", "added_ms", 5.0, True, "slowest decision during an activation, ms above the usual"),
     Target("service", "figures.bytes_per_decision", 3000.0, True, "disk for a decision with one seed, bytes"),
     Target("service", "figures.bytes_per_cached_run", 6144.0, True, "memory of a cached idle run, bytes"),
     Target(

@@ -28,6 +28,7 @@ class FieldDecision(Answer):
     )
     reason: str = Field(description="Why, in words.")
     status: CommandStatus = Field(description="What became of the command.")
+    ordered: bool = Field(False, description="Whether an operator ordered it in place of the policy.")
 
 
 class FieldReport(Answer):

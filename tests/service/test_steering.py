@@ -55,6 +55,15 @@ async def test_an_override_is_explained_and_told(any_service: Service) -> None:
     assert event["seed_id"] == "seed-1"
 
 
+async def test_the_report_of_a_seed_says_that_an_operator_ended_it(any_service: Service) -> None:
+    await any_service.reports("run", 0, **TRAINING)
+    await ordered(any_service, "override", CULL)
+    await any_service.reports("run", 1, **TRAINING)
+    await any_service.reports("run", 2, seeds=[])
+    (told,) = (await any_service.get("/runs/run/field-reports"))["items"]
+    assert (told["ended_by"]["action"], told["ended_by"]["ordered"]) == ("CULL", True)
+
+
 async def test_a_repeated_report_gets_the_same_bytes_and_takes_no_second_override(
     any_service: Service,
 ) -> None:

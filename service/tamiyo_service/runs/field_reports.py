@@ -175,6 +175,7 @@ class FieldReports:
             reason=issued.command["reason"],
             # Only what was executed can be the cause of what the seed showed.
             status=CommandStatus.EXECUTED,
+            ordered=slot is not None and slot.ordered,
         )
 
     async def _improvements(self, run: RunRow, trace: Trace) -> tuple[float | None, float | None]:
