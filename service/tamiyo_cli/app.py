@@ -4,24 +4,50 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from tamiyo_cli import doctor, keys, models, ordering, replaying, steering, watching
 from tamiyo_cli.options import DEFAULT_URL, Actions, AsJson, DatabaseUrl, Limit, RunId, Url
+
+
+class _Commands(TyperGroup):
+    """The commands of this file at once, those of others when one of them is asked for.
+
+    A service that starts waits for nothing that only talks to services.
+    """
+
+    # The classes of contexts and commands are Typer's own and private.
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of all commands."""
+        self.commands.update(_others())
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name."""
+        if cmd_name not in self.commands:
+            self.commands.update(_others())
+        return super().get_command(ctx, cmd_name)
+
+
+def _others() -> dict[str, Any]:
+    from tamiyo_cli import doctor, keys, models, ordering, replaying, steering, watching
+
+    together = typer.Typer()
+    for part in (watching, replaying, steering, ordering, doctor, models, keys):
+        together.add_typer(part.app)
+    return dict(typer.main.get_group(together).commands)
+
 
 app = typer.Typer(
     name="tamiyo",
+    cls=_Commands,
     help="The decision service for neural networks that grow while they train.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(models.app)
-app.add_typer(keys.app)
-for _part in (watching.app, replaying.app, steering.app, ordering.app, doctor.app):
-    app.add_typer(_part)
 
 
 class DemoPolicy(StrEnum):

@@ -55,3 +55,11 @@ def test_command_line_explains_itself_without_torch_or_server(arguments: list[st
     result = run_without(HEAVY, code)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip()
+
+
+def test_a_service_that_starts_waits_for_nothing_that_talks_to_services() -> None:
+    code = (
+        "import sys, tamiyo_cli.app\nassert not {'httpx', 'rich.console', 'tamiyo_client'} & set(sys.modules)"
+    )
+    result = run_without((), code)
+    assert result.returncode == 0, result.stderr
