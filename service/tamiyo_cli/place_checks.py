@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from tamiyo_leyline.validation import field_errors
 from tamiyo_service.clock import to_micros, utc_now
 from tamiyo_service.learned.artifacts import Artifact, Library, Refused
-from tamiyo_service.retention.archive import ArchiveError, open_archive
+from tamiyo_service.retention.archive import ArchiveError
+from tamiyo_service.retention.opening import open_archive
 from tamiyo_service.serve import CertificateError, require_certificate
 from tamiyo_service.settings import PREFIX, Settings, unknown_variables
 from tamiyo_service.store.dialect import Database, DatabaseUnusableError, DatabaseUrlError, database_at

@@ -57,8 +57,8 @@ from tamiyo_service.observability.silence import Silence
 from tamiyo_service.observability.spans import TracedRequests, Tracer, seat_of
 from tamiyo_service.observability.tallies import ReportTally
 from tamiyo_service.observability.tracing import Tracing, tracing_of
-from tamiyo_service.retention.archive import open_archive
 from tamiyo_service.retention.erasing import Eraser
+from tamiyo_service.retention.opening import open_archive
 from tamiyo_service.retention.rules import Rules
 from tamiyo_service.retention.sweep import Sweep
 from tamiyo_service.retention.sweeper import Sweeper

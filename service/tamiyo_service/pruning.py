@@ -12,7 +12,7 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from tamiyo_service.clock import Clock, utc_now
-from tamiyo_service.retention.archive import open_archive
+from tamiyo_service.retention.opening import open_archive
 from tamiyo_service.retention.rules import Rules
 from tamiyo_service.retention.sweep import Sweep
 from tamiyo_service.store import SqlStore

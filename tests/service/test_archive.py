@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 from tamiyo_leyline import __version__
-from tamiyo_service.retention.archive import ArchiveError, open_archive
+from tamiyo_service.retention.archive import ArchiveError
 from tamiyo_service.retention.columns import CLIENT_DECISIONS, COMMAND_OUTCOMES, JOURNAL, RUNS
+from tamiyo_service.retention.opening import open_archive
 from tamiyo_service.retention.parquet import ParquetArchive, ParquetDraft
 from tamiyo_service.store import MemoryStore, SqlStore, Store
 from tamiyo_service.store.rows import ClientDecisionRow, Entry, OutcomeRow, RunRow
@@ -226,7 +227,8 @@ def test_without_pyarrow_it_says_what_to_install(tmp_path: Path) -> None:
 import sys
 sys.modules["pyarrow"] = None
 from pathlib import Path
-from tamiyo_service.retention.archive import ArchiveError, open_archive
+from tamiyo_service.retention.archive import ArchiveError
+from tamiyo_service.retention.opening import open_archive
 try:
     open_archive(Path({str(tmp_path)!r}))
 except ArchiveError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tamiyo_service.clock import to_micros
-from tamiyo_service.retention.archive import open_archive
+from tamiyo_service.retention.opening import open_archive
 from tamiyo_service.retention.rules import Rules
 from tamiyo_service.retention.sweep import Sweep
 from tamiyo_service.store import SqlStore, Store

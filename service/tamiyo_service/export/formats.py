@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from enum import StrEnum
 from typing import Final
 
 from tamiyo_service.errors import InvalidQueryError
 from tamiyo_service.export.flat import COLUMNS, row_of, written
-from tamiyo_service.export.reading import Told
+from tamiyo_service.export.reading import Pages, Told
 
-Pages = AsyncIterable[list[Told]]
 Line = Callable[[Told], Awaitable[str]]
 
 

@@ -9,7 +9,7 @@ from typing import Final
 import pyarrow as pa
 
 from tamiyo_service.export.flat import COLUMNS, row_of
-from tamiyo_service.export.formats import Pages
+from tamiyo_service.export.reading import Pages
 from tamiyo_service.retention.columns import schema_of
 from tamiyo_service.retention.row_groups import RowGroups
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -21,6 +21,10 @@ class Told(NamedTuple):
     """Of its run."""
     outcomes: Sequence[OutcomeRow]
     """Of its commands."""
+
+
+Pages = AsyncIterable[list[Told]]
+"""Decisions, a page at a time."""
 
 
 async def decisions(store: Store, wanted: DecisionFilter, below: int) -> AsyncGenerator[list[Told], None]:
