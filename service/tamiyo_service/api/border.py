@@ -149,39 +149,23 @@ class Border:
         """
         if self._gate.stopping and scope["path"] not in _ALWAYS_OPEN:
             raise _stopping()
-        length = content_type = encoding = site = authorization = cookie = page = None
-        for name, value in scope["headers"]:
-            if name == b"content-length":
-                length = value
-            elif name == b"content-type":
-                content_type = value
-            elif name == b"content-encoding":
-                encoding = value
-            elif name == b"authorization":
-                authorization = value
-            elif name == b"sec-fetch-site":
-                site = value
-            elif name == b"cookie":
-                # HTTP/2 to a proxy may have cut it up (RFC 9113, 8.2.3).
-                cookie = value if cookie is None else cookie + b"; " + value
-            elif name == PAGE_HEADER:
-                page = value
-            elif name == _HEADER_NAME and scope["path"] not in _ALWAYS_OPEN:
-                _require_same_major(value)
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        spoken, site = headers.get(_HEADER_NAME), headers.get(b"sec-fetch-site")
+        if spoken is not None and scope["path"] not in _ALWAYS_OPEN:
+            _require_same_major(spoken)
         if site is not None and site not in _OWN_SITES and scope["method"] not in _LOOKING:
             raise _foreign(site)
-        if cookie is not None:
-            # FastAPI would read cookies for every route, and takes seconds for some (CVE-2024-7592).
-            scope[COOKIE] = cookie
-            scope["headers"] = [header for header in scope["headers"] if header[0] != b"cookie"]
-        presented = Presented(authorization, page)
+        if b"cookie" in headers:
+            _put_cookies_aside(scope)
+        presented = Presented(headers.get(b"authorization"), headers.get(PAGE_HEADER))
         if scope["method"] not in _WITH_BODY:
             return receive, presented
+        content_type, encoding = headers.get(b"content-type"), headers.get(b"content-encoding")
         if content_type is not None and content_type != b"application/json":
             _require_json(content_type)
         if encoding is not None:
             _require_plain(encoding)
-        limit = _limit(scope)
+        limit, length = _limit(scope), headers.get(b"content-length")
         if length is None:
             return _limited(receive, limit), presented
         if int(length) > limit:
@@ -217,6 +201,17 @@ class _Marked:
             if self._arrival.late:
                 message["headers"].append(_CLOSE)
         return self._send(message)
+
+
+def _put_cookies_aside(scope: Scope) -> None:
+    """Take the cookies out of the headers: FastAPI would read them for every route.
+
+    That takes seconds for some (CVE-2024-7592).
+    """
+    headers = scope["headers"]
+    # HTTP/2 to a proxy may have cut them up (RFC 9113, 8.2.3).
+    scope[COOKIE] = b"; ".join(value for name, value in headers if name == b"cookie")
+    scope["headers"] = [header for header in headers if header[0] != b"cookie"]
 
 
 def _missing(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
