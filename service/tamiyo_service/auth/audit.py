@@ -13,7 +13,8 @@ AUDITED: Final = "tamiyo.audited"
 """Key of a request's scope: what the audit log calls it."""
 REASON: Final = "tamiyo.reason"
 """Key of a request's scope: why, in the words of whoever sent it."""
-_LOG: Final = structlog.get_logger("tamiyo.audit")
+_NAME: Final = "tamiyo.audit"
+"""Of the logger, which is looked up for every entry: it stays as the process is set up by then."""
 
 
 def audit_local(action: str, by: str, **about: Any) -> None:
@@ -24,7 +25,7 @@ def audit_local(action: str, by: str, **about: Any) -> None:
         by: who.
         about: more about it.
     """
-    _LOG.info("audit", action=action, by=by, **about)
+    structlog.get_logger(_NAME).info("audit", action=action, by=by, **about)
 
 
 def audit(scope: MutableMapping[str, Any], status: int) -> None:
@@ -36,7 +37,7 @@ def audit(scope: MutableMapping[str, Any], status: int) -> None:
     """
     caller = caller_of(scope)
     client = scope.get("client")
-    _LOG.info(
+    structlog.get_logger(_NAME).info(
         "audit",
         action=scope[AUDITED],
         by=caller.name or None,
