@@ -110,7 +110,7 @@ STORE_ERRORS: Final = Family(
     ("operation",),
 )
 CACHED_RUNS: Final = Family("tamiyo_cached_runs", "Runs in memory.")
-CACHE_HITS: Final = Family("tamiyo_cache_hits_total", "Requests whose run was in memory, or was created by them.")
+CACHE_HITS: Final = Family("tamiyo_cache_hits_total", "Requests whose run was in memory, or new.")
 CACHE_LOADS: Final = Family("tamiyo_cache_loads_total", "Runs read from the store.")
 CACHE_EVICTIONS: Final = Family("tamiyo_cache_evictions_total", "Idle runs that made room for others.")
 FALLBACKS: Final = Family(

@@ -67,6 +67,7 @@ class SqliteDatabase:
         self._waits = True
         """Whether the writer's connection waits for other processes."""
         self.readers = self._engine(connections=READ_CONNECTIONS)
+        self._checkpointing = self._engine(connections=1)
 
     def require_place(self) -> None:
         """Return if the file is there, or may be made.
@@ -112,6 +113,7 @@ class SqliteDatabase:
 
     def dispose(self) -> None:
         """Close every connection."""
+        self._checkpointing.dispose()
         self.readers.dispose()
         self.writer.dispose()
 
@@ -159,8 +161,7 @@ class SqliteDatabase:
         Returns:
             Pages in the log.
         """
-        engine = self._engine(connections=0)
-        with engine.connect() as connection:
+        with self._checkpointing.connect() as connection:
             return checkpoint(connection)
 
     def _insert(self, connection: Connection, entries: Sequence[Entry], *, waits: bool) -> None:
@@ -180,10 +181,8 @@ class SqliteDatabase:
             self._waits = waits
 
     def _engine(self, *, connections: int) -> Engine:
-        """An engine with this many connections to keep; 0: none is kept."""
-        pool: dict[str, Any] = {"poolclass": NullPool}
-        if connections:
-            pool = {"poolclass": QueuePool, "pool_size": connections, "max_overflow": 0}
+        """An engine with this many connections."""
+        pool: dict[str, Any] = {"poolclass": QueuePool, "pool_size": connections, "max_overflow": 0}
         arguments = {"timeout": self._patience, "check_same_thread": False}
         engine = create_engine(self.url, connect_args=arguments, hide_parameters=True, **pool)
         event.listen(engine, "connect", partial(_prepare, patience=self._patience))
