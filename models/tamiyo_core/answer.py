@@ -21,17 +21,7 @@ def observed_only(context: DecisionContext) -> Decision:
 def held(decisions: Sequence[Decision], context: DecisionContext, reason: str) -> tuple[Decision, ...]:
     """WAIT for every decision; what the policy would have done comes second."""
     words = f"held by operator: {reason}" if reason else "held by operator"
-    return tuple(
-        decision._replace(
-            action=context.layout.wait,
-            reason=words,
-            confidence=1.0,
-            risk_level=None,
-            runner_up=decision.runner_up if decision.kind is ActionKind.WAIT else decision.action,
-            probabilities=None,
-        )
-        for decision in decisions
-    )
+    return tuple(decision.overruled(context.layout.wait, words) for decision in decisions)
 
 
 def told(decisions: tuple[Decision, ...], failures: Sequence[Failure]) -> tuple[Decision, ...]:

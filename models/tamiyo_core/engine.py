@@ -28,6 +28,7 @@ from tamiyo_core.events import (
     seed_events,
     training_events,
 )
+from tamiyo_core.identity import uniform_draw
 from tamiyo_core.ledger import CommandLedger, LedgerStep
 from tamiyo_core.ledger_page import Transition
 from tamiyo_core.legality import require_legal
@@ -115,6 +116,10 @@ class Engine:
         """Whether a decision may depend on the random number of the report."""
         samples = self.asks is not None and self.asks.samples
         return samples or self.config.heuristic.blueprint_exploration > 0.0
+
+    def draw_for(self, run_id: str, attempt: int, epoch: int) -> float:
+        """The random number of a report, for `observe`; 1.0 where no decision depends on one."""
+        return uniform_draw(run_id, attempt, epoch, "exploration") if self.needs_draw else 1.0
 
     def initial(self) -> RunState:
         """The state before any report."""

@@ -102,15 +102,7 @@ def _embargoes(config: RunConfig) -> bool:
 
 
 def _ordered(decision: Decision, action: Action, override: Override) -> Decision:
-    return decision._replace(
-        action=action,
-        reason=f"ordered by operator: {override.reason}",
-        confidence=1.0,
-        risk_level=None,
-        runner_up=decision.runner_up if decision.action is action else decision.action,
-        probabilities=None,
-        ordered=True,
-    )
+    return decision.overruled(action, f"ordered by operator: {override.reason}")._replace(ordered=True)
 
 
 def _no_germination(decision: Decision, context: DecisionContext) -> Decision:

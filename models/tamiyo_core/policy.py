@@ -51,6 +51,17 @@ class Decision(NamedTuple):
         """The kind of the action."""
         return self.action.kind
 
+    def overruled(self, action: Action, reason: str) -> Decision:
+        """This decision with what an operator wants in its place; what the policy wanted comes second."""
+        return self._replace(
+            action=action,
+            reason=reason,
+            confidence=1.0,
+            risk_level=None,
+            runner_up=self.runner_up if self.action == action else self.action,
+            probabilities=None,
+        )
+
     @property
     def blueprint_id(self) -> str | None:
         """The blueprint a GERMINATE is to build."""

@@ -185,3 +185,8 @@ class ExplanationError(TamiyoError):
 
 class DefectError(TamiyoError):
     """A defect of the service in answering one of many; its cause is what was raised."""
+
+
+def no_such_run(run_id: str) -> RunNotFoundError:
+    """The refusal of a run that is not there, or not there for the caller: nobody can tell which."""
+    return RunNotFoundError(f"there is no run {run_id}; create it with PUT /runs/{run_id}")

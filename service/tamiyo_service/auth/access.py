@@ -9,8 +9,8 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
-from tamiyo_service.auth.caller import Caller, Scope, no_such_run
-from tamiyo_service.errors import ForbiddenError
+from tamiyo_service.auth.caller import Caller, Scope
+from tamiyo_service.errors import ForbiddenError, no_such_run
 
 
 class Reach(Enum):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
-from tamiyo_service.errors import RunNotFoundError
+from tamiyo_service.errors import no_such_run
 
 ADMISSION: Final = "tamiyo.admission"
 """Key of a request's scope: its `Admission`, without which no request passes the border."""
@@ -90,8 +90,3 @@ def caller_of(scope: Mapping[str, Any]) -> Caller:
     """Who sent the request of this ASGI scope."""
     admission: Admission = scope[ADMISSION]
     return admission.caller
-
-
-def no_such_run(run_id: str) -> RunNotFoundError:
-    """The refusal of a run that is not there, or not there for the caller."""
-    return RunNotFoundError(f"there is no run {run_id}; create it with PUT /runs/{run_id}")

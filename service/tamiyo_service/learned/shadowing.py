@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 from pydantic import TypeAdapter
-from tamiyo_core import Engine, RunState, SnapshotError, Step, decision_id, explain_slots, uniform_draw
+from tamiyo_core import Engine, RunState, SnapshotError, Step, decision_id, explain_slots
 from tamiyo_core.engine import Observation
 from tamiyo_core.policy import Advice, Question, RowAdvice
 from tamiyo_leyline import AdaptationCommand, EpochReport, SlotDecision
@@ -21,7 +21,6 @@ from tamiyo_service.store.shadows import Chosen, Followed, ShadowRow
 
 _COMMANDS: Final = TypeAdapter(tuple[AdaptationCommand, ...])
 _SLOTS: Final = TypeAdapter(tuple[SlotDecision, ...])
-_DRAW_PURPOSE: Final = "exploration"
 """The random number is the one the run's own policy had."""
 _WAIT: Final = "REQUEST_STATE"
 
@@ -66,9 +65,7 @@ def observe(case: Case, policy_state: str | None) -> Seen:
     """
     entry, engine = case.report.entry, case.engine
     report = EpochReport.model_validate_json(entry.payload)
-    draw = 1.0
-    if engine.needs_draw:
-        draw = uniform_draw(case.report.run_id, report.attempt, report.epoch, _DRAW_PURPOSE)
+    draw = engine.draw_for(case.report.run_id, report.attempt, report.epoch)
     state = _state(case, policy_state)
     return Seen(case, engine.observe(state, report, held=entry.hold is not None, draw=draw))
 

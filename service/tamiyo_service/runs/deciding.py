@@ -21,7 +21,6 @@ from tamiyo_core import (
     Step,
     decision_id,
     parse_command_id,
-    uniform_draw,
 )
 from tamiyo_core.learned import LearnedPolicy
 from tamiyo_leyline import AdaptationCommand, EpochReport, PolicyIdentity, TelemetryEvent
@@ -35,7 +34,6 @@ from tamiyo_service.store.rows import DecisionKey, Entry, InputKind, OutcomeRow,
 
 _EVENTS: Final = TypeAdapter(tuple[TelemetryEvent, ...])
 _COMMANDS: Final = TypeAdapter(tuple[AdaptationCommand, ...])
-_DRAW_PURPOSE: Final = "exploration"
 
 
 class Case(NamedTuple):
@@ -106,7 +104,7 @@ def observe(cases: Sequence[Case]) -> list[Observation]:
             case.session.standing.state,
             case.report,
             held=case.session.standing.hold is not None,
-            draw=_draw(case.session, case.report),
+            draw=case.session.engine.draw_for(case.session.run_id, case.report.attempt, case.report.epoch),
         )
         for case in cases
     ]
@@ -197,7 +195,7 @@ def recompute(session: Session, before: Entry | None, entry: Entry) -> tuple[Epo
         decision_id=decision_id(session.run_id, report.attempt, report.epoch),
         now=from_micros(entry.at),
         hold=entry.hold,
-        draw=_draw(session, report),
+        draw=engine.draw_for(session.run_id, report.attempt, report.epoch),
         backfill=entry.backfill,
         advice=advice_of(entry.advice),
         override=override_of(entry.override),
@@ -231,12 +229,6 @@ def same_content(payload: str, other: str) -> bool:
 
 def _parsed(payload: str) -> Any:
     return orjson.loads(payload)
-
-
-def _draw(session: Session, report: EpochReport) -> float:
-    if not session.engine.needs_draw:
-        return 1.0
-    return uniform_draw(session.run_id, report.attempt, report.epoch, _DRAW_PURPOSE)
 
 
 def _advice_json(advice: Advice | None) -> str | None:

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from tamiyo_service.errors import (
     ConflictError,
     InvalidError,
-    RunNotFoundError,
     StoreUnavailableError,
     TamiyoError,
     VersionConflictError,
+    no_such_run,
 )
 from tamiyo_service.retention.erasing import Eraser
 from tamiyo_service.runs.change import Change, Together, joined
@@ -195,7 +195,7 @@ class Desk:
             await create()
             session = await self._sessions.turn(run_id)
         if session is None:
-            raise RunNotFoundError(f"there is no run {run_id}; create it with PUT /runs/{run_id}")
+            raise no_such_run(run_id)
         return session
 
     async def _work_out(

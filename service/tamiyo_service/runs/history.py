@@ -22,7 +22,7 @@ from tamiyo_leyline import (
 from tamiyo_leyline.api import RunView, SeedView
 
 from tamiyo_service.clock import from_micros
-from tamiyo_service.errors import DecisionNotFoundError, ExplanationError, RunNotFoundError
+from tamiyo_service.errors import DecisionNotFoundError, ExplanationError, no_such_run
 from tamiyo_service.runs.deciding import identity_of, recompute
 from tamiyo_service.runs.engines import Engines, engine_at
 from tamiyo_service.runs.session import Session, standing_of
@@ -68,7 +68,7 @@ class History:
         """
         run = await self._store.run(run_id)
         if run is None:
-            raise RunNotFoundError(f"there is no run {run_id}; create it with PUT /runs/{run_id}")
+            raise no_such_run(run_id)
         return run
 
     async def view(self, run: RunRow) -> RunView:

@@ -19,7 +19,7 @@ from tamiyo_service.errors import (
     ModelRejectedError,
     NoArtifactError,
     RunExistsError,
-    RunNotFoundError,
+    no_such_run,
 )
 from tamiyo_service.runs.change import Change
 from tamiyo_service.runs.creation import DEFAULT_POLICIES, Beginnings, leaves_policy_open, new_run
@@ -121,7 +121,7 @@ class Lifecycle:
         """
         loaded = await self._store.load(run_id)
         if loaded is None:
-            raise RunNotFoundError(f"there is no run {run_id}; create it with PUT /runs/{run_id}")
+            raise no_such_run(run_id)
         run, last = loaded
         _require_opened(decisions, 0 if last is None else last.attempt)
         at = to_micros(self._clock())
@@ -176,7 +176,7 @@ class Lifecycle:
         """The run's state after a report, for the policy it has now: another's state means nothing to it."""
         run = await self._store.run(session.run_id)
         if run is None:
-            raise RunNotFoundError(f"there is no run {session.run_id}")
+            raise no_such_run(session.run_id)
         engine = await engine_at(self._store, self._engines, run, kept.seq)
         state = restored(engine, kept.state)
         if engine.config.policy == session.engine.config.policy:

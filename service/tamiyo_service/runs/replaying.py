@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Final, NamedTuple
 
 import structlog
-from tamiyo_core import Advice, AskingPolicy, Engine, uniform_draw
+from tamiyo_core import Advice, AskingPolicy, Engine
 from tamiyo_core.learned import LEARNED, LearnedPolicy
 from tamiyo_core.replay import Logged, Replay, ReplayQuestion, ReplayState
 from tamiyo_leyline import (
@@ -38,8 +38,6 @@ from tamiyo_service.runs.snapshots import override_of
 from tamiyo_service.store.protocol import Store
 from tamiyo_service.store.rows import RunRow
 
-_DRAW_PURPOSE: Final = "exploration"
-"""The random number is the one the run's own policy had."""
 _CAME_TO_NOTHING: Final = (CommandStatus.REFUSED, CommandStatus.FAILED)
 _LOG: Final = structlog.get_logger(__name__)
 
@@ -185,9 +183,6 @@ class _Work:
 
     def _logged(self, record: Record, reply: DecisionReply, fates: dict[str, CommandStatus]) -> Logged:
         entry, engine = record.entry, self._prepared.engine
-        draw = 1.0
-        if engine.needs_draw:
-            draw = uniform_draw(reply.run_id, reply.attempt, reply.epoch, _DRAW_PURPOSE)
         return Logged(
             report=EpochReport.model_validate_json(entry.payload),
             decision_id=reply.decision_id,
@@ -196,7 +191,8 @@ class _Work:
             told=tuple(CommandOutcome.model_validate_json(told.payload) for told in record.told),
             futile=frozenset(name for name, fate in fates.items() if fate in _CAME_TO_NOTHING),
             hold=entry.hold,
-            draw=draw,
+            # The random number is the one the run's own policy had.
+            draw=engine.draw_for(reply.run_id, reply.attempt, reply.epoch),
             backfill=entry.backfill,
             override=override_of(entry.override),
         )

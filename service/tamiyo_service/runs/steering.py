@@ -11,7 +11,7 @@ from tamiyo_leyline import ActionKind, PolicyChoice, RunConfig, SeedStage
 from tamiyo_leyline.api import OverrideRequest, OverrideView, PolicyRequest
 
 from tamiyo_service.clock import Clock
-from tamiyo_service.errors import InvalidRequestError, RunNotFoundError
+from tamiyo_service.errors import InvalidRequestError, no_such_run
 from tamiyo_service.runs.absent import AbsentPolicy
 from tamiyo_service.runs.change import Change
 from tamiyo_service.runs.creation import Beginnings
@@ -86,7 +86,7 @@ class Steering:
         """
         run = await self._store.run(run_id)
         if run is None:
-            raise RunNotFoundError(f"there is no run {run_id}; create it with PUT /runs/{run_id}")
+            raise no_such_run(run_id)
         begun = RunConfig.model_validate_json(run.config)
         # Policies that shadow the run are looked after already.
         wanted = begun.model_copy(update={"policy": request.policy, "shadow": ()})
