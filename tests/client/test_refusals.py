@@ -24,7 +24,7 @@ from tamiyo_leyline import AdaptationCommand, EpochReport, ProblemCode
 
 from tests.client.commands import germinate
 from tests.client.conftest import Connect
-from tests.client.stand_in import Misbehaviour, StandIn, alter, refuse, reply_with, speak
+from tests.client.stand_in import RETURN_S, Misbehaviour, StandIn, alter, refuse, reply_with, speak
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ class BrokenFallback:
 
 def test_a_fallback_decides_while_the_service_is_silent(connect: Connect, service: StandIn) -> None:
     fallback = CautiousFallback(germinate("own", expires=5), germinate("too-old", expires=3))
-    with connect(deadline=0.2, fallback=fallback).run("r") as run:
+    with connect(deadline=RETURN_S, fallback=fallback).run("r") as run:
         service.stop()
         decision = run.epoch(epoch=4, available_slots=1)
         run.outcome("own", "EXECUTED")

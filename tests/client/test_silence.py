@@ -21,6 +21,7 @@ from tamiyo_leyline import CommandType, ProblemCode
 from tests.client.commands import germinate
 from tests.client.conftest import Connect
 from tests.client.stand_in import (
+    RETURN_S,
     Misbehaviour,
     StandIn,
     cut_short,
@@ -96,7 +97,7 @@ def test_the_answer_to_silence_is_the_clients_own_wait(connect: Connect, service
 
 
 def test_a_strict_client_raises_in_the_loop(connect: Connect, service: StandIn) -> None:
-    with connect(deadline=0.2, strict=True).run("r") as run:
+    with connect(deadline=RETURN_S, strict=True).run("r") as run:
         service.stop()
         with pytest.raises(SilenceError):
             run.epoch(epoch=0, available_slots=1)
@@ -164,7 +165,7 @@ def test_after_four_silent_calls_epochs_cost_no_time(connect: Connect, service: 
 def test_missed_reports_are_sent_late_and_in_order_before_the_next_one(
     connect: Connect, service: StandIn
 ) -> None:
-    with connect(deadline=0.2).run("r") as run:
+    with connect(deadline=RETURN_S).run("r") as run:
         run.epoch(epoch=0, available_slots=1, val_loss=1.0)
         service.stop()
         run.epoch(epoch=1, available_slots=1, val_loss=2.0)
@@ -180,7 +181,7 @@ def test_missed_reports_are_sent_late_and_in_order_before_the_next_one(
 def test_the_clients_own_decisions_are_told_when_the_service_is_back(
     connect: Connect, service: StandIn
 ) -> None:
-    with connect(deadline=0.2).run("r") as run:
+    with connect(deadline=RETURN_S).run("r") as run:
         service.stop()
         own = run.epoch(epoch=1, available_slots=1)
         service.start()
@@ -222,7 +223,7 @@ def test_a_report_keeps_its_content_when_it_is_sent_again(connect: Connect, serv
 
 
 def test_outcomes_of_the_clients_own_commands_stay_at_home(connect: Connect, service: StandIn) -> None:
-    with connect(deadline=0.2).run("r") as run:
+    with connect(deadline=RETURN_S).run("r") as run:
         service.stop()
         decision = run.epoch(epoch=0, available_slots=1)
         run.outcome(decision.commands[0].command_id, "EXECUTED")
@@ -233,7 +234,7 @@ def test_outcomes_of_the_clients_own_commands_stay_at_home(connect: Connect, ser
 
 
 def test_a_rewind_during_silence_is_told_before_the_next_report(connect: Connect, service: StandIn) -> None:
-    with connect(deadline=0.2).run("r") as run:
+    with connect(deadline=RETURN_S).run("r") as run:
         run.epoch(epoch=0, available_slots=1)
         service.stop()
         run.epoch(epoch=1, available_slots=1)
@@ -246,7 +247,7 @@ def test_a_rewind_during_silence_is_told_before_the_next_report(connect: Connect
 
 
 def test_an_epoch_asked_about_twice_is_reported_once(connect: Connect, service: StandIn) -> None:
-    with connect(deadline=0.2).run("r") as run:
+    with connect(deadline=RETURN_S).run("r") as run:
         service.stop()
         run.epoch(epoch=0, available_slots=1)
         service.start()
@@ -293,7 +294,7 @@ def test_a_service_too_slow_to_catch_up_with_is_asked_about_the_present(
 def test_silence_is_warned_of_once_and_so_is_its_end(
     connect: Connect, service: StandIn, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with connect(deadline=0.2).run("r") as run:
+    with connect(deadline=RETURN_S).run("r") as run:
         service.stop()
         for epoch in range(3):
             run.epoch(epoch=epoch, available_slots=1)
@@ -326,7 +327,7 @@ def test_an_exception_is_not_masked_by_a_silent_service(connect: Connect, servic
 
 def test_a_failed_training_tells_what_it_can(connect: Connect, service: StandIn) -> None:
     def train() -> None:
-        with connect(deadline=0.2).run("r") as run:
+        with connect(deadline=RETURN_S).run("r") as run:
             service.stop()
             run.epoch(epoch=0, available_slots=1)
             service.start()

@@ -20,7 +20,16 @@ from tamiyo_client import (
 from tamiyo_leyline import ProblemCode
 
 from tests.client.conftest import Connect
-from tests.client.stand_in import Misbehaviour, StandIn, StoredRun, lose_answer, refuse, reply_with, speak
+from tests.client.stand_in import (
+    RETURN_S,
+    Misbehaviour,
+    StandIn,
+    StoredRun,
+    lose_answer,
+    refuse,
+    reply_with,
+    speak,
+)
 
 
 @pytest.fixture
@@ -105,7 +114,7 @@ def test_an_unreachable_service_does_not_stop_the_training(
     connect: Connect, service: StandIn, caplog: pytest.LogCaptureFixture
 ) -> None:
     service.stop()
-    with connect(deadline=0.2).run("r", max_epochs=3) as run:
+    with connect(deadline=RETURN_S).run("r", max_epochs=3) as run:
         started = [run.is_started]
         assert run.epoch(epoch=0, available_slots=1).source == "client"
         service.start()
@@ -130,7 +139,7 @@ def test_reports_missed_before_a_late_start_carry_the_resumed_attempt(
     connect: Connect, trained: StandIn
 ) -> None:
     trained.stop()
-    with connect(deadline=0.2).run("r", resume=5) as run:
+    with connect(deadline=RETURN_S).run("r", resume=5) as run:
         run.epoch(epoch=6, available_slots=1)
         trained.start()
         decision = run.epoch(epoch=7, available_slots=1)
@@ -143,7 +152,7 @@ def test_a_late_start_that_finds_a_history_answers_wait_and_mixes_nothing_in(
     connect: Connect, trained: StandIn, caplog: pytest.LogCaptureFixture
 ) -> None:
     trained.stop()
-    with connect(deadline=0.2).run("r") as run:
+    with connect(deadline=RETURN_S).run("r") as run:
         trained.start()
         decision = run.epoch(epoch=0, available_slots=1)
     assert decision.source == "client"
