@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from sqlalchemy import Connection
@@ -14,7 +18,7 @@ from tamiyo_service.store.migrate import upgrade
 from tamiyo_service.store.outage import Outage
 from tamiyo_service.store.rows import Entry, InputKind, StatusRow, Write
 from tamiyo_service.store.schema import runs
-from tamiyo_service.store.sqlite import SqliteDatabase
+from tamiyo_service.store.sqlite import ALONE_ROWS, SqliteDatabase
 from tamiyo_service.store.transactions import AT_ONCE_CHARACTERS, AT_ONCE_ROWS, Transactions
 
 GOOD = Entry(
@@ -71,6 +75,22 @@ def test_what_cannot_be_stored_is_not_told_of_there(
 ) -> None:
     assert not database.append_at_once(connection, [GOOD._replace(seq=2, epoch=2), bad])
     assert database.append_at_once(connection, [GOOD])
+
+
+def test_rows_of_any_number_are_stored_in_order_by_few_statements(
+    database: SqliteDatabase, connection: Connection
+) -> None:
+    driver = cast(sqlite3.Connection, connection.connection.dbapi_connection)
+    statements: set[str] = set()
+    rows = itertools.count(1)
+    for count in range(1, ALONE_ROWS + 1):
+        entries = [GOOD._replace(seq=row, epoch=row) for row in itertools.islice(rows, count)]
+        driver.set_trace_callback(lambda sql: statements.add(re.sub(r"\(.*?\)", "()", sql)))
+        assert database.append_at_once(connection, entries)
+        driver.set_trace_callback(None)
+    stored = connection.exec_driver_sql("SELECT seq, payload FROM journal ORDER BY id").all()
+    assert stored == [(row, GOOD.payload) for row in range(1, next(rows))]
+    assert len({statement.count("()") for statement in statements}) < ALONE_ROWS / 2
 
 
 def test_nobody_else_is_waited_for(database: SqliteDatabase, connection: Connection) -> None:

@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final, cast
 
-from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, func, insert, select
+from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, func, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -22,7 +22,9 @@ from tamiyo_service.store.rows import Entry, OutcomeRow
 from tamiyo_service.store.schema import journal
 
 ALONE_ROWS: Final = 32
-"""Rows in one INSERT: few statements for the driver to remember, far below SQLite's limit of parameters."""
+"""Rows in one INSERT, far below SQLite's limit of parameters."""
+_STEP_ROWS: Final = 4
+"""An INSERT of as many rows or more has a multiple of them."""
 _PAGE_SIZE: Final = "PRAGMA page_size=8192"
 """A row of about 2 KiB fills a page of 8 KiB better than one of 4. Only a new file takes it."""
 _WAL: Final = "PRAGMA journal_mode=WAL"
@@ -167,9 +169,7 @@ class SqliteDatabase:
     def _insert(self, connection: Connection, entries: Sequence[Entry], *, waits: bool) -> None:
         driver = _driver(connection)
         self._wait_for_others(driver, waits)
-        driver.execute(
-            _insert_statement(journal, len(entries)), tuple(itertools.chain.from_iterable(entries))
-        )
+        driver.execute(*_insertion(journal, entries))
 
     def _begin_immediate(self, connection: Connection) -> None:
         self._wait_for_others(_driver(connection), True)
@@ -192,9 +192,7 @@ class SqliteDatabase:
 def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert rows within a transaction; see `dialect.insert_rows`."""
     for start in range(0, len(rows), ALONE_ROWS):
-        chunk = rows[start : start + ALONE_ROWS]
-        statement = _insert_statement(table, len(chunk))
-        connection.exec_driver_sql(statement, tuple(itertools.chain.from_iterable(chunk)))
+        connection.exec_driver_sql(*_insertion(table, rows[start : start + ALONE_ROWS]))
 
 
 def checkpoint(connection: Connection) -> int:
@@ -210,11 +208,24 @@ def _driver(connection: Connection) -> sqlite3.Connection:
     return cast(sqlite3.Connection, connection.connection.dbapi_connection)
 
 
+def _insertion(table: Table, rows: Sequence[tuple[Any, ...]]) -> tuple[str, tuple[Any, ...]]:
+    """One INSERT of at most `ALONE_ROWS` rows, and its parameters.
+
+    The driver keeps the statements that it has met, and one of many rows takes 150 kB. So there are few of
+    them: empty rows, beyond the statement's limit, make up the number.
+    """
+    count = len(rows)
+    spare = -count % _STEP_ROWS if count > _STEP_ROWS else 0
+    nothing = itertools.repeat(None, spare * len(rows[0]))
+    return _insert_statement(table, count + spare), (*itertools.chain.from_iterable(rows), *nothing, count)
+
+
 @lru_cache(maxsize=4 * ALONE_ROWS)
 def _insert_statement(table: Table, count: int) -> str:
-    columns = [column for column in table.columns if column.name != "id"]
-    row = dict.fromkeys(columns)
-    return str(insert(table).values([row] * count).compile(dialect=sqlite.dialect()))
+    names = [column.name for column in table.columns if column.name != "id"]
+    row = f"({', '.join('?' * len(names))})"
+    values = f"VALUES {', '.join([row] * count)}"
+    return f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM ({values}) LIMIT ?"
 
 
 def _prepare(connection: sqlite3.Connection, _record: object, *, patience: float) -> None:
