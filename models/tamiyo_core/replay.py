@@ -195,8 +195,18 @@ class Replay:
 
 def action_of(command: AdaptationCommand) -> str:
     """Name of the action that a command carries."""
-    kind = _KINDS.get(command.command_type, ActionKind.WAIT)
-    return f"{kind}_{command.blueprint_id.upper()}" if command.blueprint_id else kind.value
+    return action_name(command.command_type, command.blueprint_id)
+
+
+def action_name(command_type: CommandType, blueprint_id: str | None) -> str:
+    """Name of the action that a command of this type carries.
+
+    Args:
+        command_type: of the command.
+        blueprint_id: what it germinates, if it does.
+    """
+    kind = _KINDS.get(command_type, ActionKind.WAIT)
+    return f"{kind}_{blueprint_id.upper()}" if blueprint_id else kind.value
 
 
 _KINDS: Final = {

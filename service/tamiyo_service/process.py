@@ -36,10 +36,11 @@ def served_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def settled(app: FastAPI) -> AsyncIterator[None]:
         async with lifespan(app):
-            # A full collection walks every object of every library: 100 ms with torch loaded.
-            gc.collect()
+            # A full collection walks every object of every library: 100 ms with torch loaded. Not one here,
+            # either: what a start leaves behind is a megabyte.
             gc.freeze()
             gc.set_threshold(*_GC_THRESHOLDS)
+            gc.enable()
             if threading.current_thread() is threading.main_thread():
                 # Late requests are refused in words.
                 for number in (signal.SIGTERM, signal.SIGINT):

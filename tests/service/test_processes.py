@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -207,3 +210,22 @@ def test_an_in_process_service_that_cannot_start_says_so(tmp_path: Path) -> None
     store = sql_store(tmp_path / "missing")
     with pytest.raises(RuntimeError, match="did not start"), running_service(store=store):
         raise AssertionError("it started")
+
+
+def test_a_serving_process_collects_its_garbage_however_it_was_started(tmp_path: Path) -> None:
+    program = """
+        import asyncio, gc, sys
+        gc.disable()
+        from tamiyo_service.process import served_app
+        from tamiyo_service.settings import Settings
+
+        async def start() -> None:
+            app = served_app(Settings(database_url=sys.argv[1]))
+            async with app.router.lifespan_context(app):
+                print(gc.isenabled(), gc.get_freeze_count() > 100_000)
+
+        asyncio.run(start())
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), f"sqlite:///{tmp_path / 'tamiyo.db'}"]
+    told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=120)
+    assert told.stdout == "True True\n"

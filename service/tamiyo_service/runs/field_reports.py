@@ -161,7 +161,7 @@ class FieldReports:
         slot = None
         if record is not None:
             slot = next((slot for slot in record.slots if slot.seed_id == seed_id), None)
-        action = _action(issued) if slot is None else slot.action
+        action = issued.action if slot is None else slot.action
         chances = None if slot is None else slot.probabilities
         return FieldDecision(
             decision_id=issued.decision_id,
@@ -212,13 +212,6 @@ def _cause(issued: Issued | None, trace: Trace, known: _Known) -> Issued | None:
         return None
     blueprint_id = issued.command.get("blueprint_id")
     return issued if blueprint_id in (None, trace.blueprint_id) else None
-
-
-def _action(issued: Issued) -> str:
-    command = issued.command
-    if command["command_type"] == CommandType.GERMINATE:
-        return f"GERMINATE_{command['blueprint_id'].upper()}"
-    return "CULL" if command["command_type"] == CommandType.CULL else "FOSSILIZE"
 
 
 def _final_stage(trace: Trace) -> SeedStage:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 import orjson
+from tamiyo_core.replay import action_name
 from tamiyo_leyline import CommandType, TelemetryEventType
 
 from tamiyo_service.store.rows import Entry, InputKind, Rewind, rewind_of
@@ -38,6 +39,11 @@ class Issued(NamedTuple):
     def command_id(self) -> str:
         """Its id."""
         return str(self.command["command_id"])
+
+    @property
+    def action(self) -> str:
+        """Name of the action that it carries."""
+        return action_name(CommandType(self.command["command_type"]), self.command.get("blueprint_id"))
 
 
 class Life(NamedTuple):

@@ -9,7 +9,6 @@ from tamiyo_service.clock import Clock
 from tamiyo_service.errors import (
     AttemptConflictError,
     EpochConflictError,
-    RunCompletedError,
     StaleEpochError,
     UnknownBlueprintError,
 )
@@ -17,6 +16,7 @@ from tamiyo_service.observability.tallies import ReportTally
 from tamiyo_service.runs.advising import Advisor
 from tamiyo_service.runs.change import Change
 from tamiyo_service.runs.deciding import Case, Reply, decide, same_content
+from tamiyo_service.runs.inputs import require_open
 from tamiyo_service.runs.issued import IssuedCommands, LookUp
 from tamiyo_service.runs.session import Session, Standing
 from tamiyo_service.store.rows import DecisionKey
@@ -75,7 +75,7 @@ class Reports:
         await self._require_sound(session, case.report)
 
     async def _require_sound(self, session: Session, report: EpochReport) -> None:
-        _require_open(session)
+        require_open(session)
         _require_blueprints(report, session.engine)
         if report.outcomes:
             await self._issued.require(session, [outcome.command_id for outcome in report.outcomes])
@@ -151,12 +151,6 @@ def _stale(key: DecisionKey, standing: Standing) -> StaleEpochError:
     return StaleEpochError(
         f"epoch {key.epoch} of attempt {key.attempt} was never reported and {why}", field="epoch"
     )
-
-
-def _require_open(session: Session) -> None:
-    result = session.standing.result
-    if result is not None:
-        raise RunCompletedError(f"run {session.run_id} is completed ({result}); rewind it to report again")
 
 
 def _require_blueprints(report: EpochReport, engine: Engine) -> None:
