@@ -10,7 +10,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 from tamiyo_service.auth.access import ROUTES, access_to
-from tamiyo_service.auth.audit import AUDITED, audit
+from tamiyo_service.auth.audit import AUDITED, Strangers, audit
 from tamiyo_service.auth.caller import ADMISSION, ANYBODY, Scope
 from tamiyo_service.store import MemoryStore
 
@@ -234,6 +234,29 @@ def test_what_was_not_answered_is_not_said_to_be_done() -> None:
         for status in (0, 204, 404):
             audit(scope, status)
     assert [entry["done"] for entry in entries] == [False, True, False]
+
+
+async def test_who_has_no_key_leaves_an_entry(holders: Holders) -> None:
+    with capture_logs() as entries:
+        refused = [
+            await holders.client().put("/runs/run/hold", json={"reason": "mine"}),
+            await holders.client("tamiyo_" + "x" * 43).get("/runs"),
+        ]
+        assert (await holders.client().get("/healthz")).status_code == 200
+    assert [response.status_code for response in refused] == [401, 401]
+    (entry,) = entries
+    assert (entry["event"], entry["action"], entry["done"]) == ("audit", "unauthorized", False)
+    assert (entry["path"], entry["client"], entry["untold"]) == ("/runs/run/hold", "127.0.0.1", 0)
+
+
+def test_who_tries_out_keys_does_not_fill_the_log() -> None:
+    now = 7.0
+    strangers = Strangers(lambda: now)
+    with capture_logs() as entries:
+        for moment in (7.0, 7.1, 7.9, 8.0, 8.5, 60.0, 61.0):
+            now = moment
+            strangers.tell({"path": "/runs", "client": None})
+    assert [entry["untold"] for entry in entries] == [0, 2, 1, 0]
 
 
 async def test_a_note_bears_the_name_of_the_key_whatever_it_says(holders: Holders) -> None:

@@ -23,7 +23,7 @@ from tamiyo_service.api.errors import (
     refusal_headers,
 )
 from tamiyo_service.api.schemas import require_run_id
-from tamiyo_service.auth.audit import AUDITED, audit
+from tamiyo_service.auth.audit import AUDITED, Strangers, audit
 from tamiyo_service.auth.guard import COOKIE, PAGE_HEADER, Guard, Presented
 from tamiyo_service.errors import (
     ForeignOriginError,
@@ -95,6 +95,7 @@ class Border:
         self._reports = reports
         self._arrivals = Arrivals(body_seconds)
         self._refusals = refusals
+        self._strangers = Strangers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or refuse it."""
@@ -130,6 +131,8 @@ class Border:
             problem, headers = _problem_for(error, scope), refusal_headers(error)
         if problem is not None and not marked.started:
             self._refusals[problem.code] += 1
+            if problem.code is ProblemCode.UNAUTHORIZED:
+                self._strangers.tell(scope)
             await problem_response(problem, headers)(scope, receive, marked)
         elif REFUSED in scope:
             self._refusals[scope[REFUSED]] += 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+import math
+import time
+from collections.abc import Callable, MutableMapping
 from typing import Any, Final
 
 import structlog
@@ -13,6 +15,7 @@ AUDITED: Final = "tamiyo.audited"
 """Key of a request's scope: what the audit log calls it."""
 REASON: Final = "tamiyo.reason"
 """Key of a request's scope: why, in the words of whoever sent it."""
+_QUIET_SECONDS: Final = 1.0
 _NAME: Final = "tamiyo.audit"
 """Of the logger, which is looked up for every entry: it stays as the process is set up by then."""
 
@@ -36,7 +39,6 @@ def audit(scope: MutableMapping[str, Any], status: int) -> None:
         status: of the answer; 0: there was none.
     """
     caller = caller_of(scope)
-    client = scope.get("client")
     structlog.get_logger(_NAME).info(
         "audit",
         action=scope[AUDITED],
@@ -46,5 +48,46 @@ def audit(scope: MutableMapping[str, Any], status: int) -> None:
         status=status,
         path=scope["path"],
         reason=scope.get(REASON),
-        client=client[0] if client else None,
+        client=_client(scope),
     )
+
+
+class Strangers:
+    """Tells of requests that came from nobody known.
+
+    Whoever tries out keys must not fill the log: there is one entry a second at most, and the next says how
+    many went untold.
+
+    Args:
+        monotonic: seconds since whenever.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._silent_until = -math.inf
+        self._untold = 0
+
+    def tell(self, scope: MutableMapping[str, Any]) -> None:
+        """Write an entry about a request, unless there was one just now."""
+        now = self._monotonic()
+        if now < self._silent_until:
+            self._untold += 1
+            return
+        structlog.get_logger(_NAME).info(
+            "audit",
+            action="unauthorized",
+            by=None,
+            done=False,
+            status=401,
+            path=scope["path"],
+            client=_client(scope),
+            untold=self._untold,
+        )
+        self._silent_until = now + _QUIET_SECONDS
+        self._untold = 0
+
+
+def _client(scope: MutableMapping[str, Any]) -> str | None:
+    """The address that a request came from."""
+    client = scope.get("client")
+    return client[0] if client else None
