@@ -135,15 +135,17 @@ async def test_events_are_chosen_by_type_and_label(live: Service) -> None:
 
 async def test_changed_labels_count_from_then_on(live: Service) -> None:
     await live.reports("run", 0)
-    async with (
-        follow(live, "/events?type=decision&label=team:a") as follower,
-        follow(live, "/events?type=decision") as witness,
-    ):
+    await live.reports("other", 0)
+    await live.http.put("/runs/other/labels", json={"labels": {"team": "a"}})
+    async with follow(live, "/events?type=decision&label=team:a") as follower:
         await live.reports("run", 1)
-        await witness.next()
+        await live.reports("other", 1)
+        # By then it is past what the run did without the label.
+        assert (await follower.next()).data["run_id"] == "other"
         await live.http.put("/runs/run/labels", json={"labels": {"team": "a"}})
         await live.reports("run", 2)
-        assert (await follower.next()).data["epoch"] == 2
+        seen = await follower.next()
+        assert (seen.data["run_id"], seen.data["epoch"]) == ("run", 2)
 
 
 async def test_a_mark_holds_across_restarts_and_replicas(database_url: str) -> None:
