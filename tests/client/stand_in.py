@@ -17,8 +17,8 @@ from tamiyo_leyline.problem import STATUS_OF
 
 EPOCH_ZERO = "2024-01-01T00:00:00Z"
 
-# The deadline of a test in which the service comes back: long enough for what was missed to be sent late on
-# a busy machine, short enough to sit out while it is away.
+# The deadline of a test in which the service answers before or after a silence: long enough for that on a
+# busy machine, short enough to sit out while the service is away.
 RETURN_S = 0.6
 
 

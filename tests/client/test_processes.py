@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from tamiyo_client import AsyncTamiyoClient, TamiyoClient
 
-from tests.client.stand_in import StandIn, drip_headers, stay_silent
+from tests.client.stand_in import RETURN_S, StandIn, drip_headers, stay_silent
 
 
 def python(program: str, *arguments: str) -> str:
@@ -149,7 +149,7 @@ def test_name_lookups_that_hang_neither_hold_the_trainer_nor_pile_up_nor_hold_th
 
 
 def test_an_abandoned_thread_ends(service: StandIn) -> None:
-    with TamiyoClient(service.url, deadline=0.2) as client, client.run("r") as run:
+    with TamiyoClient(service.url, deadline=RETURN_S) as client, client.run("r") as run:
         (worker,) = workers()
         service.misbehave.append(drip_headers)
         decision = run.epoch(epoch=0, available_slots=1)

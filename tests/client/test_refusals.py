@@ -213,7 +213,7 @@ def test_a_fallback_decides_while_the_service_is_silent(connect: Connect, servic
 def test_a_fallback_that_fails_or_says_nothing_means_wait(
     connect: Connect, service: StandIn, fallback: Any
 ) -> None:
-    with connect(deadline=0.2, fallback=fallback).run("r") as run:
+    with connect(deadline=RETURN_S, fallback=fallback).run("r") as run:
         service.stop()
         decision = run.epoch(epoch=4, available_slots=1)
     assert [command.command_type for command in decision.commands] == ["REQUEST_STATE"]

@@ -11,7 +11,7 @@ from tamiyo_client.transport import client_options
 from tamiyo_leyline import ProblemCode
 
 from tests.client.conftest import Connect
-from tests.client.stand_in import StandIn, refuse
+from tests.client.stand_in import RETURN_S, StandIn, refuse
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_the_key_is_in_no_repr_no_error_and_no_log(
     connect: Connect, service: StandIn, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    client = connect(api_key="hunter2", headers={"x-other": "swordfish"}, deadline=0.2)
+    client = connect(api_key="hunter2", headers={"x-other": "swordfish"}, deadline=RETURN_S)
     service.misbehave.append(refuse(ProblemCode.UNAUTHORIZED))
     with pytest.raises(UnauthorizedError) as raised:
         client.run("r").start()

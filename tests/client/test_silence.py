@@ -35,7 +35,7 @@ from tests.client.stand_in import (
     think,
 )
 
-DEADLINE_S = 0.3
+DEADLINE_S = 0.5
 MARGIN_S = 1.7
 
 
@@ -83,7 +83,7 @@ def test_a_broken_answer_is_asked_for_again_within_the_deadline(
 
 
 def test_the_answer_to_silence_is_the_clients_own_wait(connect: Connect, service: StandIn) -> None:
-    with connect(deadline=0.2).run("r") as run:
+    with connect(deadline=RETURN_S).run("r") as run:
         service.stop()
         decision = run.epoch(epoch=4, available_slots=1)
     (command,) = decision.commands
@@ -316,7 +316,7 @@ def test_leaving_the_block_never_raises_and_keeps_the_deadline(connect: Connect,
 
 def test_an_exception_is_not_masked_by_a_silent_service(connect: Connect, service: StandIn) -> None:
     def train() -> None:
-        with connect(deadline=0.2, strict=True).run("r") as run:
+        with connect(deadline=RETURN_S, strict=True).run("r") as run:
             run.outcome("c1", "EXECUTED")
             service.stop()
             raise ZeroDivisionError

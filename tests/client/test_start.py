@@ -131,7 +131,7 @@ def test_a_strict_client_raises_when_the_service_is_unreachable(connect: Connect
     service.stop()
     began = time.monotonic()
     with pytest.raises(SilenceError):
-        connect(deadline=0.2, strict=True).run("r").start()
+        connect(deadline=RETURN_S, strict=True).run("r").start()
     assert time.monotonic() - began < 2.0
 
 

@@ -7,7 +7,7 @@ from tamiyo_client import InvalidRequestError
 from tamiyo_leyline import ProblemCode
 
 from tests.client.conftest import Connect
-from tests.client.stand_in import StandIn, lose_answer, refuse, reply_with, stay_silent
+from tests.client.stand_in import RETURN_S, StandIn, lose_answer, refuse, reply_with, stay_silent
 
 
 def told(service: StandIn) -> list[list[str]]:
@@ -47,7 +47,7 @@ def test_a_missed_report_with_an_unknown_outcome_gets_through_without_it(
 
 def test_a_report_sent_without_them_is_kept_without_them(connect: Connect, service: StandIn) -> None:
     service.never_issued = {"x1"}
-    with connect(deadline=0.3).run("r") as run:
+    with connect(deadline=RETURN_S).run("r") as run:
         run.outcome("c1", "EXECUTED")
         run.outcome("x1", "EXECUTED")
         service.misbehave.extend([None, lose_answer, stay_silent])
