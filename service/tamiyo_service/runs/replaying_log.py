@@ -75,7 +75,7 @@ async def records(store: Store, run: RunRow, line: Line) -> AsyncGenerator[list[
 
 
 def _resumed(rewind: Rewind) -> Rewind:
-    return rewind._replace(to_epoch=-1 if rewind.resumed_epoch is None else rewind.resumed_epoch)
+    return rewind._replace(to_epoch=rewind.kept_epoch)
 
 
 async def _opened_at(store: Store, run_pk: int) -> dict[int, int]:

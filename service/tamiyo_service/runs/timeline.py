@@ -10,7 +10,7 @@ from tamiyo_service.store.rows import Entry, Rewind
 
 def is_superseded(attempt: int, epoch: int, rewinds: Sequence[Rewind]) -> bool:
     """Whether a later rewind discarded the decision about that epoch."""
-    return any(rewind.attempt > attempt and epoch > rewind.to_epoch for rewind in rewinds)
+    return any(rewind.attempt > attempt and epoch > rewind.kept_epoch for rewind in rewinds)
 
 
 async def kept_up_to(

@@ -190,6 +190,12 @@ class Rewind(NamedTuple):
     to_epoch: int
     """Last epoch it kept; −1: none."""
     resumed_epoch: int | None
+    """The report that it resumed after; None: it began anew."""
+
+    @property
+    def kept_epoch(self) -> int:
+        """Last epoch that was there to be kept, however far it was said to go back; −1: none."""
+        return -1 if self.resumed_epoch is None else self.resumed_epoch
 
 
 def rewind_of(attempt: int, payload: str) -> Rewind:
