@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 import pytest
 from tamiyo_leyline import DecisionItem, TelemetryEvent
 from tamiyo_leyline.api import LiveEvent
 from tamiyo_service.live.hub import Hub, Pace
 from tamiyo_service.live.marks import Mark, parse_mark
+from tamiyo_service.live.stream import Stream
+from tamiyo_service.live.subscription import Wanted
 from tamiyo_service.store import MemoryStore, SqlStore, Store
 
 from tests.service.conftest import Service, serving
-from tests.service.following import Event, Follower, following
+from tests.service.following import PATIENCE_SECONDS, Event, Follower, following
 
 PATHS = ("/events", "/runs/run/events")
 
@@ -271,6 +274,54 @@ async def test_a_quiet_stream_shows_that_it_lives_and_moves_the_mark_on() -> Non
             await follower.wait(lambda: follower.last_id != before)
         assert follower.comments > 1
         assert parse_mark(follower.last_id) == Mark(2)
+
+
+async def exists() -> bool:
+    return True
+
+
+async def told_after(hub: Hub, mark: str) -> list[str]:
+    """What somebody is told who comes back with a mark."""
+    passage = await hub.reader.passage((await hub.reader.start(parse_mark(mark))).position)
+    return [happening.type for happening in passage.happenings]
+
+
+async def test_a_heartbeat_names_nothing_that_was_not_sent(live: Service) -> None:
+    await live.reports("run", 0)
+    hub = paced(live, pace=Pace(heartbeat=0.01, admission=0.0))
+    witness, _ = await hub.follow(Wanted())
+    reported = False
+
+    async def admitted() -> bool:
+        """Takes its time: meanwhile there is a report, and every follower is told of it."""
+        nonlocal reported
+        if hub.followers == 2 and not reported:
+            reported = True
+            await live.reports("run", 1)
+            assert await witness.take(PATIENCE_SECONDS)
+        return True
+
+    stream = Stream(hub, Wanted(), await hub.reader.start(None), exists, admitted)
+    async with aclosing(stream.frames()) as frames:
+        heartbeat = (await anext(frame async for frame in frames if b"alive" in frame)).decode()
+    hub.unfollow(witness)
+    assert reported
+    (mark,) = (line.removeprefix("id: ") for line in heartbeat.splitlines() if line.startswith("id: "))
+    assert await told_after(hub, mark) == ["EPOCH_COMPLETED", "decision"]
+
+
+async def test_who_is_sent_away_comes_back_for_what_was_not_sent(live: Service) -> None:
+    await live.reports("run", 0, 1)
+    hub = paced(live, pace=Pace(admission=0.0))
+
+    async def admitted() -> bool:
+        return False
+
+    stream = Stream(hub, Wanted(), await hub.reader.start(Mark(0)), exists, admitted)
+    _, closing = [frame.decode() async for frame in stream.frames()]
+    data = next(line for line in closing.splitlines() if line.startswith("data: "))
+    mark = json.loads(data.removeprefix("data: "))["last_event_id"]
+    assert await told_after(hub, mark) == ["EPOCH_COMPLETED", "decision"] * 2
 
 
 async def test_the_stream_of_a_run_ends_with_the_run(live: Service) -> None:

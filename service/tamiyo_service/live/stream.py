@@ -76,8 +76,9 @@ class Stream:
     async def _told(self) -> AsyncGenerator[bytes, None]:
         complete = False
         while not complete and not self._hub.stopping:
-            complete, frames = await self._read()
+            # First, so that who is sent away has been sent all that its last id says.
             await self._require_admitted()
+            complete, frames = await self._read()
             if frames:
                 yield frames
         subscription, reached = await self._hub.follow(self._wanted)
@@ -95,8 +96,9 @@ class Stream:
     async def _live(self, subscription: Subscription) -> AsyncGenerator[bytes, None]:
         while True:
             batch = await subscription.take(self._hub.pace.heartbeat)
-            await self._require_admitted()
+            # At once: whatever comes while somebody is asked below is not in this batch.
             told = Mark(self._hub.told_below - 1)
+            await self._require_admitted()
             frames = self._joined(filter(self._position.precedes, batch))
             if frames:
                 yield frames
