@@ -50,7 +50,7 @@ def create(
         made = new_key(name, Scope(scope), prefix or (), now, _end(now, expires))
     except ValueError as error:
         raise typer.BadParameter(harmless(str(error))) from error
-    _with_keys("create", database_url, lambda keys: keys.add(made.row))
+    _with_keys("create", database_url, lambda keys: keys.add(made.row), may_make=True)
     _audit("key_created", made.row)
     typer.echo(json.dumps(_shown(made.row) | {"key": made.key}) if as_json else made.key)
 
@@ -99,9 +99,19 @@ def revoke(
 
 
 def _with_keys(
-    command: str, database_url: str | None, work: Callable[[KeyStore], Awaitable[Answer]]
+    command: str,
+    database_url: str | None,
+    work: Callable[[KeyStore], Awaitable[Answer]],
+    *,
+    may_make: bool = False,
 ) -> Answer:
     """What comes of work on the keys of a database.
+
+    Args:
+        command: that works on them.
+        database_url: None: that of the settings.
+        work: with the keys.
+        may_make: whether a database that is not there is made, and that told.
 
     Raises:
         typer.Exit: with status 1, after saying why, if it cannot be done.
@@ -114,10 +124,38 @@ def _with_keys(
     command = f"keys {command}"
     url = settings_for(command).database_url if database_url is None else database_url
     try:
+        missing = _missing(url)
+        if missing and may_make:
+            typer.echo(f"tamiyo {command}: {harmless(missing)}; it is made now", err=True)
+        elif missing:
+            typer.echo(f"tamiyo {command}: {harmless(missing)}; name it with --database-url", err=True)
+            raise typer.Exit(1)
         return asyncio.run(_work(url, work))
     except (TamiyoError, DatabaseUrlError, DatabaseUnusableError) as error:
         typer.echo(f"tamiyo {command}: {harmless(str(error))}", err=True)
         raise typer.Exit(1) from error
+
+
+def _missing(url: str) -> str:
+    """That there is no database of Tamiyo yet; empty: there is one.
+
+    Raises:
+        DatabaseUrlError: if the URL cannot be used.
+        DatabaseUnusableError: if the database cannot be used.
+    """
+    from tamiyo_service.store.database import shown
+    from tamiyo_service.store.dialect import database_at
+    from tamiyo_service.store.migrate import schema_revision
+    from tamiyo_service.store.sqlite import SqliteDatabase
+
+    database = database_at(url)
+    try:
+        if isinstance(database, SqliteDatabase) and not database.path.exists():
+            database.require_place()
+            return f"there is no database {database.path}"
+        return "" if schema_revision(database) else f"{shown(database.url)} has no tables of Tamiyo"
+    finally:
+        database.dispose()
 
 
 async def _work(url: str, work: Callable[[KeyStore], Awaitable[Answer]]) -> Answer:

@@ -41,6 +41,7 @@ from tamiyo_service.api.handlers import install
 from tamiyo_service.api.openapi import describe
 from tamiyo_service.api.queries import refuse_repetitions
 from tamiyo_service.api.services import Services
+from tamiyo_service.auth.first_key import first_key
 from tamiyo_service.auth.guard import Guard
 from tamiyo_service.auth.limits import Limiter, parse_rate
 from tamiyo_service.auth.ring import KeyRing
@@ -132,7 +133,7 @@ def create_app(
         title="Tamiyo",
         version=__version__,
         description="The decision service for neural networks that grow while they train.",
-        lifespan=_lifespan,
+        lifespan=partial(_lifespan, settings),
         redirect_slashes=False,
         # Its own documents are written anew for everybody who asks.
         openapi_url=None,
@@ -252,13 +253,13 @@ def _sweeper(settings: Settings, store: Store, sessions: Sessions, clock: Clock)
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     await services.store.open()
     await services.activations.open(load=services.default_policy == LEARNED)
     await services.intake.warm_up()
     if services.ring is not None and not await services.store.keys.all():
-        _LOG.warning("no_keys", remedy="nobody can call: make one with `tamiyo keys create`")
+        _LOG.warning("no_keys", remedy=f"nobody can call: make one with `{first_key(settings.database_url)}`")
     try:
         async with AsyncExitStack() as running:
             await running.enter_async_context(services.sweeper.running())

@@ -28,6 +28,10 @@ def keys(database: str, *arguments: str) -> Result:
     )
 
 
+def database_file(database: str) -> Path:
+    return Path(database.removeprefix("sqlite:///"))
+
+
 def created(database: str, *arguments: str) -> dict[str, object]:
     result = keys(database, "create", "--json", *arguments)
     assert result.exit_code == 0, result.output
@@ -82,7 +86,7 @@ def test_a_key_is_revoked_by_its_id(database: str) -> None:
 )
 def test_what_is_mistyped_makes_no_key(database: str, arguments: tuple[str, ...]) -> None:
     assert keys(database, *arguments).exit_code == 2
-    assert keys(database, "list", "--json").stdout == ""
+    assert not database_file(database).exists()
 
 
 def test_what_cannot_be_done_is_one_line_and_status_1(database: str) -> None:
@@ -119,3 +123,29 @@ def test_what_no_key_can_be_is_not_sent() -> None:
     assert result.exit_code == 1
     assert "TAMIYO_API_KEY is no key" in result.output
     assert "schl" not in result.output
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("revoke", "k0")])
+def test_looking_for_keys_makes_no_database(database: str, arguments: tuple[str, ...]) -> None:
+    file = database_file(database)
+    result = keys(database, *arguments)
+    assert result.exit_code == 1
+    told = f"tamiyo keys {arguments[0]}: there is no database {file}; name it with --database-url\n"
+    assert result.output == told
+    assert not file.exists()
+
+
+def test_a_database_without_tables_is_left_as_it_is(database: str) -> None:
+    database_file(database).touch()
+    result = keys(database, "list")
+    assert result.exit_code == 1
+    assert "has no tables of Tamiyo; name it with --database-url" in result.output
+    assert database_file(database).stat().st_size == 0
+
+
+def test_a_first_key_makes_the_database_and_says_so(database: str) -> None:
+    first = keys(database, "create", "--name", "ci", "--scope", "trainer")
+    told = f"tamiyo keys create: there is no database {database_file(database)}; it is made now"
+    assert first.stderr.splitlines()[0] == told
+    assert len(first.stdout.splitlines()) == 1
+    assert "made now" not in keys(database, "create", "--name", "ci", "--scope", "trainer").stderr
