@@ -128,6 +128,36 @@ async def test_what_a_rewind_discarded_is_left_out_and_can_be_asked_for(live: Se
     assert before["lines"]["val_accuracy"]["values"] == [40.0] * 4
 
 
+async def test_a_rewind_beyond_the_last_report_goes_on_after_that_report(live: Service) -> None:
+    await live.reports("run", *range(6), val_accuracy=40.0)
+    await live.http.post("/runs/run/rewind", json={"to_epoch": 20, "attempt": 1})
+    await live.reports("run", *range(6, 12), attempt=1, val_accuracy=60.0)
+    series = await live.get("/runs/run/series")
+    assert series["lines"]["val_accuracy"] == {
+        "epochs": list(range(12)),
+        "values": [40.0] * 6 + [60.0] * 6,
+    }
+    assert (series["last_epoch"], series["reports"], series["rewinds"]) == (11, 12, [5])
+
+
+async def test_a_rewind_through_an_attempt_without_reports_goes_on_where_that_one_did(live: Service) -> None:
+    await live.reports("run", *range(6), val_accuracy=40.0)
+    for attempt, to_epoch in enumerate((2, 4), start=1):
+        await live.http.post("/runs/run/rewind", json={"to_epoch": to_epoch, "attempt": attempt})
+    await live.reports("run", 3, 4, attempt=2, val_accuracy=60.0)
+    series = await live.get("/runs/run/series")
+    assert series["lines"]["val_accuracy"] == {"epochs": [0, 1, 2, 3, 4], "values": [40.0] * 3 + [60.0] * 2}
+    assert series["rewinds"] == [2, 2]
+
+
+async def test_a_rewind_before_any_report_hides_nothing(live: Service) -> None:
+    await live.http.put("/runs/run", json={})
+    await live.http.post("/runs/run/rewind", json={"to_epoch": 20, "attempt": 1})
+    await live.reports("run", 0, 1, attempt=1)
+    series = await live.get("/runs/run/series")
+    assert (series["first_epoch"], series["last_epoch"], series["rewinds"]) == (0, 1, [])
+
+
 async def test_a_run_without_reports_has_an_empty_series(live: Service) -> None:
     await live.http.put("/runs/run", json={})
     series = await live.get("/runs/run/series")
@@ -229,3 +259,5 @@ def test_passages_lead_through_the_attempts_that_still_count() -> None:
     assert passages(3, rewinds, range(0, 31)) == [(0, range(0, 6)), (2, range(6, 21)), (3, range(21, 31))]
     assert passages(1, rewinds[:1], range(3, 31)) == [(0, range(3, 11)), (1, range(11, 31))]
     assert passages(1, [Rewind(1, -1, None)], range(0, 4)) == [(1, range(0, 4))]
+    beyond = [Rewind(1, 20, 5)]
+    assert passages(1, beyond, range(0, 12)) == [(0, range(0, 6)), (1, range(6, 12))]

@@ -84,7 +84,7 @@ def passages(attempt: int, rewinds: Sequence[Rewind], epochs: range) -> list[tup
     opened_by = {rewind.attempt: rewind for rewind in rewinds}
     found, stop = list[tuple[int, range]](), epochs.stop
     for number in range(attempt, -1, -1):
-        kept = opened_by[number].to_epoch if number in opened_by else -1
+        kept = opened_by[number].kept_epoch if number in opened_by else -1
         first = max(kept + 1, epochs.start)
         if first < stop:
             found.append((number, range(first, stop)))
@@ -113,7 +113,7 @@ def _told(
         holds=tuple(curves.holds.found),
         divergences=tuple(curves.divergences[-MOST_DECISIONS:]),
         rewinds=tuple(
-            rewind.to_epoch for rewind in rewinds if first <= rewind.to_epoch <= (curves.last or 0)
+            rewind.kept_epoch for rewind in rewinds if first <= rewind.kept_epoch <= (curves.last or 0)
         ),
         omitted=curves.omitted,
     )
