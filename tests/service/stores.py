@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from tamiyo_service.errors import StoreUnavailableError
-from tamiyo_service.store import MemoryStore
+from tamiyo_service.store import MemoryStore, SqlStore
 from tamiyo_service.store.protocol import Ended
 from tamiyo_service.store.rows import Entry, RunRow, Write
 
@@ -77,4 +78,30 @@ class CountingStore(MemoryStore):
     async def load(self, run_id: str) -> tuple[RunRow, Entry | None] | None:
         loaded = await super().load(run_id)
         self.loads += loaded is not None
+        return loaded
+
+
+class InterruptedMemoryStore(MemoryStore):
+    """Has something happen right after a run was loaded, once."""
+
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def load(self, run_id: str) -> tuple[RunRow, Entry | None] | None:
+        loaded = await super().load(run_id)
+        work, self.meanwhile = self.meanwhile, None
+        if work is not None:
+            await work()
+        return loaded
+
+
+class InterruptedSqlStore(SqlStore):
+    """The same over a database."""
+
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def load(self, run_id: str) -> tuple[RunRow, Entry | None] | None:
+        loaded = await super().load(run_id)
+        work, self.meanwhile = self.meanwhile, None
+        if work is not None:
+            await work()
         return loaded

@@ -14,10 +14,20 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import select, text
 from tamiyo_service.errors import InvalidRequestError, VersionConflictError
-from tamiyo_service.store import SqlStore, prepare_database
+from tamiyo_service.store import SqlStore, prepare_database, retention
 from tamiyo_service.store.dialect import DatabaseUnusableError, DatabaseUrlError, database_at, insert_rows
+from tamiyo_service.store.expired import Cutoffs
 from tamiyo_service.store.migrate import REVISION
-from tamiyo_service.store.rows import DecisionFilter, DecisionKey, Entry, OutcomeRow, RunFilter, RunRow, Write
+from tamiyo_service.store.rows import (
+    ClientDecisionRow,
+    DecisionFilter,
+    DecisionKey,
+    Entry,
+    OutcomeRow,
+    RunFilter,
+    RunRow,
+    Write,
+)
 from tamiyo_service.store.schema import journal, metadata
 
 from tests.service.postgres import PASSWORD, PostgresServer
@@ -289,6 +299,24 @@ async def test_who_follows_the_ids_meets_every_entry_whoever_writes_it(postgres_
     for store in stores:
         await store.close()
     database.dispose()
+
+
+async def test_client_decisions_wait_for_who_retires_the_run_and_come_too_late(
+    store: SqlStore, postgres_url: str
+) -> None:
+    run = await create(store)
+    (found,) = (await store.expired(Cutoffs(completed=10**15, silent=10**15), 0, 10)).runs
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    engine = database_at(postgres_url).untouched()
+    with engine.connect() as watching, engine.begin() as connection:
+        assert retention.retire(connection, found, 5_000, to_archive=True)
+        rows = [ClientDecisionRow(run.run_pk, 0, 1, 1, "{}")]
+        telling = asyncio.create_task(store.add_client_decisions(rows))
+        async with asyncio.timeout(20):
+            while not await asyncio.to_thread(lambda: watching.execute(waiting).scalar()):
+                assert not telling.done()
+    assert await telling is None
+    assert await store.belongings(ClientDecisionRow, run.run_pk, 0, 10) == []
 
 
 async def test_two_processes_that_append_to_the_same_runs_neither_block_nor_lose(postgres_url: str) -> None:

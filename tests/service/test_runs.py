@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tamiyo_leyline import RunConfig
 from tamiyo_leyline.api import RunView
+from tamiyo_service.store import Store
+from tamiyo_service.store.expired import Cutoffs
 
-from tests.service.conftest import Service
+from tests.service.conftest import Service, serving
 from tests.service.samples import PLATEAU_EPOCHS, seed
+from tests.service.stores import InterruptedMemoryStore, InterruptedSqlStore
 
 
 async def test_a_new_run_shows_its_configuration_with_all_defaults(any_service: Service) -> None:
@@ -185,6 +191,42 @@ async def test_client_decisions_are_recorded_once(any_service: Service) -> None:
     )
     assert again.json() == {"run_id": "run", "recorded": 1, "known": 2}
     assert (await any_service.report("run", 60)).status_code == 200
+
+
+Interrupted = InterruptedMemoryStore | InterruptedSqlStore
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+def interrupted(request: pytest.FixtureRequest, tmp_path: Path) -> Interrupted:
+    """A store of each kind in which something happens between two steps of a request."""
+    if request.param == "memory":
+        return InterruptedMemoryStore()
+    if request.param == "sqlite":
+        return InterruptedSqlStore(f"sqlite:///{tmp_path / 'tamiyo.db'}")
+    return InterruptedSqlStore(request.getfixturevalue("postgres_url"))
+
+
+async def deleted(store: Store) -> None:
+    run = await store.run("run")
+    assert run is not None
+    await store.delete_run(run.run_pk, 10**15)
+
+
+async def retired(store: Store) -> None:
+    found = (await store.expired(Cutoffs(completed=10**18, silent=10**18), 0, 10)).runs
+    assert await store.retire(found, 10**15, to_archive=True) == list(found)
+
+
+@pytest.mark.parametrize("gone", [deleted, retired])
+async def test_client_decisions_of_a_run_that_goes_meanwhile_are_refused(
+    interrupted: Interrupted, gone: Callable[[Store], Awaitable[None]]
+) -> None:
+    async with serving(interrupted) as service:
+        await service.http.put("/runs/run", json={})
+        interrupted.meanwhile = partial(gone, interrupted)
+        decisions = [{"epoch": 3, "reason": "no answer", "commands": []}]
+        response = await service.http.post("/runs/run/client-decisions", json=decisions)
+    assert (response.status_code, response.json()["code"]) == (404, "run_not_found")
 
 
 async def listed(service: Service, query: str = "") -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from tamiyo_leyline import RunStatus
 from tamiyo_service.errors import VersionConflictError
-from tamiyo_service.store import Store
+from tamiyo_service.store import SqlStore, Store
 from tamiyo_service.store.expired import Belonging, Cutoffs, Expired
 from tamiyo_service.store.rows import (
     ClientDecisionRow,
@@ -124,6 +126,32 @@ async def test_nothing_can_be_appended_to_a_retired_run(store: Store, inputs: in
     await retire(store)
     with pytest.raises(VersionConflictError):
         await append(store, entry(run, inputs + 1, inputs + 1))
+
+
+async def test_a_run_that_is_retired_or_deleted_takes_no_client_decisions(store: Store) -> None:
+    run, other = await create(store), await create(store, "other")
+    await append(store, entry(run, 1, 1))
+    await retire(store)
+    await store.delete_run(other.run_pk, 0)
+    for gone in (run, other):
+        assert await store.add_client_decisions([ClientDecisionRow(gone.run_pk, 0, 5, 1, "{}")]) is None
+    assert await everything(store, ClientDecisionRow, run) == []
+
+
+async def test_a_run_takes_client_decisions_or_is_retired_never_both(database_url: str) -> None:
+    one, other = SqlStore(database_url), SqlStore(database_url)
+    await one.open()
+    await other.open()
+    for number in range(20):
+        run = await create(one, f"run-{number}")
+        (found,) = (found for found in await look(one) if found.run == run)
+        recorded, retired = await asyncio.gather(
+            one.add_client_decisions([ClientDecisionRow(run.run_pk, 0, 1, 1, "{}")]),
+            other.retire([found], 5_000, to_archive=True),
+        )
+        assert (recorded, retired) in ((1, []), (None, [found]))
+    await other.close()
+    await one.close()
 
 
 async def test_the_version_of_a_retired_run_is_no_longer_what_it_was(store: Store) -> None:

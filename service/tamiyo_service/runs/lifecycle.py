@@ -116,7 +116,7 @@ class Lifecycle:
         """Record what a trainer did for itself; the number of decisions that were new.
 
         Raises:
-            RunNotFoundError: if there is no such run.
+            RunNotFoundError: if there is no such run, or it went meanwhile.
             AttemptConflictError: if no rewind opened the attempt of one of them.
         """
         loaded = await self._store.load(run_id)
@@ -129,7 +129,10 @@ class Lifecycle:
             ClientDecisionRow(run.run_pk, d.attempt, d.epoch, at, d.model_dump_json(exclude_none=True))
             for d in decisions
         ]
-        return await self._store.add_client_decisions(rows)
+        recorded = await self._store.add_client_decisions(rows)
+        if recorded is None:
+            raise no_such_run(run_id)
+        return recorded
 
     async def _rewound(self, request: RewindRequest, session: Session) -> Change[RewindReply]:
         standing = session.standing

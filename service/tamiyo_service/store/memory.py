@@ -187,7 +187,9 @@ class MemoryStore:
     async def overviews(self, run_pks: Sequence[int]) -> dict[int, Overview]:
         return {run_pk: self._overview(run_pk) for run_pk in run_pks}
 
-    async def add_client_decisions(self, rows: Sequence[ClientDecisionRow]) -> int:
+    async def add_client_decisions(self, rows: Sequence[ClientDecisionRow]) -> int | None:
+        if any(row.run_pk not in self._entries for row in rows):
+            return None
         known = len(self._client_decisions)
         for row in rows:
             self._client_decisions.setdefault(DecisionKey(row.run_pk, row.attempt, row.epoch), row)

@@ -152,8 +152,11 @@ class Store(Protocol):
     async def overviews(self, run_pks: Sequence[int]) -> dict[int, Overview]:
         """What each of these runs has done so far."""
 
-    async def add_client_decisions(self, rows: Sequence[ClientDecisionRow]) -> int:
-        """Record what is new; the number of rows that were."""
+    async def add_client_decisions(self, rows: Sequence[ClientDecisionRow]) -> int | None:
+        """Record what is new of one run; the number of rows that were, None if the run is not there any more.
+
+        A run that takes some is not retired as one that nothing has reached.
+        """
 
     async def expired(self, cutoffs: Cutoffs, after: int, limit: int) -> ExpiredPage:
         """The expired ones among the `limit` runs that come after run `after`, 0 before the first."""

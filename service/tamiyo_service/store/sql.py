@@ -214,8 +214,8 @@ class SqlStore:
     async def overviews(self, run_pks: Sequence[int]) -> dict[int, Overview]:
         return await self._read(lambda connection: overviews(connection, run_pks))
 
-    async def add_client_decisions(self, rows: Sequence[ClientDecisionRow]) -> int:
-        recorded: int = await self._do(partial(_record, self._database, rows=rows))
+    async def add_client_decisions(self, rows: Sequence[ClientDecisionRow]) -> int | None:
+        recorded: int | None = await self._do(partial(_record, self._database, rows=rows))
         return recorded
 
     async def expired(self, cutoffs: Cutoffs, after: int, limit: int) -> ExpiredPage:
@@ -297,7 +297,10 @@ def _create(database: Database, connection: Connection, run: NewRun) -> tuple[Ru
     return run_of(row), run_pk is not None
 
 
-def _record(database: Database, connection: Connection, rows: Sequence[ClientDecisionRow]) -> int:
+def _record(database: Database, connection: Connection, rows: Sequence[ClientDecisionRow]) -> int | None:
+    named = {row.run_pk for row in rows}
+    if not all(connection.execute(statements.kept(run_pk)).scalar() for run_pk in named):
+        return None
     statement = database.insert_if_absent(client_decisions).returning(client_decisions.c.id)
     return sum(len(connection.execute(statement.values(row._asdict())).all()) for row in rows)
 

@@ -122,6 +122,13 @@ def labels(run_pks: Sequence[int]) -> Select[Any]:
     return wanted.where(run_labels.c.run_pk.in_(run_pks)).order_by(run_labels.c.run_pk, run_labels.c.key)
 
 
+def kept(run_pk: int) -> Select[Any]:
+    """The key of a run, which then stays until the transaction ends; no row if it is retired or gone."""
+    present = select(runs.c.run_pk).where(runs.c.run_pk == run_pk, is_present())
+    # The same lock as of a row that refers to the run: only who takes the run out waits for it.
+    return present.with_for_update(read=True, key_share=True)
+
+
 def is_present() -> ColumnElement[bool]:
     """Whether a run is not on its way out; it cannot be found by its name anyway."""
     return ~runs.c.run_id.startswith(RETIRED_MARK)
