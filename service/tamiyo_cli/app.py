@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tamiyo_cli.options import DEFAULT_URL, Actions, AsJson, DatabaseUrl, Limit, RunId, Url
+from tamiyo_cli.options import AsJson, DatabaseUrl
 
 
 class _Commands(TyperGroup):
@@ -32,10 +32,20 @@ class _Commands(TyperGroup):
 
 
 def _others() -> dict[str, Any]:
-    from tamiyo_cli import doctor, keys, models, ordering, replaying, steering, watching
+    from tamiyo_cli import (
+        doctor,
+        explaining,
+        history,
+        keys,
+        models,
+        ordering,
+        replaying,
+        steering,
+        watching,
+    )
 
     together = typer.Typer()
-    for part in (watching, replaying, steering, ordering, doctor, models, keys):
+    for part in (history, explaining, watching, replaying, steering, ordering, doctor, models, keys):
         together.add_typer(part.app)
     return dict(typer.main.get_group(together).commands)
 
@@ -133,45 +143,6 @@ def demo(
         url=url,
         name=name,
     )
-
-
-@app.command()
-def runs(
-    url: Url = DEFAULT_URL,
-    limit: Limit = 50,
-    as_json: AsJson = False,
-) -> None:
-    """List the runs a service knows, the newest first."""
-    from tamiyo_cli.history import show_runs
-
-    show_runs(url, limit=limit, as_json=as_json)
-
-
-@app.command()
-def decisions(
-    run_id: RunId,
-    action: Actions = None,
-    url: Url = DEFAULT_URL,
-    limit: Limit = 50,
-    as_json: AsJson = False,
-) -> None:
-    """List a run's decisions, the newest first, and what became of them."""
-    from tamiyo_cli.history import show_decisions
-
-    show_decisions(url, run_id, actions=action or (), limit=limit, as_json=as_json)
-
-
-@app.command()
-def why(
-    run_id: RunId,
-    epoch: Annotated[int, typer.Argument(min=0, help="The epoch decided about.")],
-    url: Url = DEFAULT_URL,
-    as_json: AsJson = False,
-) -> None:
-    """Tell why a decision was made: the numbers each rule compared, and the runner-up."""
-    from tamiyo_cli.history import show_why
-
-    show_why(url, run_id, epoch, as_json=as_json)
 
 
 @app.command()

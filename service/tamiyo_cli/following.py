@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -21,6 +21,11 @@ _SILENCE_SECONDS: Final = 45.0
 _RETRY_SECONDS: Final = 2.0
 _OF_THE_STREAM: Final = frozenset({"skipped", "dropped", "closing"})
 _GONE: Final = "gone"
+_TOLD: Final = (
+    *("action", "target_seed_id", "status", "reason", "text", "result"),
+    *("seed_id", "blueprint_id", "command_type", "message", "detail"),
+)
+"""What of an event is worth a line, in this order."""
 
 
 def follow_events(
@@ -89,21 +94,26 @@ def _gist(event: LiveEvent) -> str:
     if event.type == "decision":
         reasons = "; ".join(str(command.get("reason", "")) for command in commands)
         return f"{event.data.get('action', '')} ({reasons})"
-    policy: Mapping[str, Any] = event.data.get("policy") or {}
-    given = " ".join(str(policy[name]) for name in ("name", "version") if policy.get(name))
-    ordered = ("action", "target_seed_id", "status")
-    told = (
-        *ordered,
-        "reason",
-        "text",
-        "result",
-        "seed_id",
-        "blueprint_id",
-        "command_type",
-        "message",
-        "detail",
-    )
-    return ", ".join([given] * bool(given) + [str(event.data[name]) for name in told if event.data.get(name)])
+    if event.type == "rewind":
+        return f"to {_place(event.data)}, attempt {event.attempt}"
+    told = (*_named(event.data), *(str(event.data[name]) for name in _TOLD if event.data.get(name)))
+    by = event.data.get("by")
+    return ", ".join(told if by is None else (*told, f"by {by}"))
+
+
+def _place(rewind: Mapping[str, Any]) -> str:
+    """Where a rewind went: the last epoch that the trainer still has."""
+    return "the beginning" if rewind.get("to_epoch") is None else f"epoch {rewind['to_epoch']}"
+
+
+def _named(data: Mapping[str, Any]) -> Iterator[str]:
+    """A policy with its version, labels with their values."""
+    policy: Mapping[str, Any] = data.get("policy") or {}
+    if policy:
+        yield " ".join(str(policy[name]) for name in ("name", "version") if policy.get(name))
+    labels: Mapping[str, Any] | None = data.get("labels")
+    if labels is not None:
+        yield ", ".join(f"{key}={value}" for key, value in sorted(labels.items())) or "none"
 
 
 def _reason(event: Event) -> str:

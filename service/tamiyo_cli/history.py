@@ -1,66 +1,150 @@
-"""``tamiyo runs``, ``tamiyo decisions`` and ``tamiyo why``: what a service remembers."""
+"""``tamiyo runs`` and ``tamiyo decisions``: what a service remembers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Final
 
 import typer
+from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
-from tamiyo_client import TamiyoClient, TamiyoError
-from tamiyo_leyline import DecisionItem, DecisionRecord, SlotDecision
+from tamiyo_leyline import DecisionItem, RunStatus
+from tamiyo_leyline.api import MAX_PAGE, Page, RunView
 
-from tamiyo_cli.terminal import harmless, plain
+from tamiyo_cli.options import (
+    DEFAULT_URL,
+    Actions,
+    AsJson,
+    Labels,
+    Limit,
+    RunId,
+    SinceEpoch,
+    UntilEpoch,
+    Url,
+    label_filters,
+)
+from tamiyo_cli.remote import Remote, first, of_run, tell_more, told_in_a_line
+from tamiyo_cli.terminal import plain
 
-_DEADLINE_SECONDS = 10.0
+app: Final = typer.Typer()
 
 
-def show_runs(url: str, *, limit: int, as_json: bool) -> None:
-    """List the newest runs, one line each."""
-    with _client(url) as client:
-        runs = list(islice(client.list_runs(), limit))
+@app.command()
+def runs(
+    status: Annotated[
+        RunStatus | None, typer.Option(case_sensitive=False, help="Only runs of this status.")
+    ] = None,
+    label: Labels = None,
+    policy: Annotated[str | None, typer.Option(help="Only runs that this policy decides.")] = None,
+    silent_for: Annotated[
+        str | None,
+        typer.Option(help="Only runs without a report for this long: seconds, or such as 30m."),
+    ] = None,
+    limit: Limit = 50,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """List the runs a service knows, the newest first."""
+    parameters = given(
+        status=None if status is None else status.value,
+        label=label_filters(label),
+        policy=policy,
+        silent_for=None if silent_for is None else _seconds(silent_for),
+    )
+    with told_in_a_line("runs"), Remote(url) as remote:
+        some = remote.some(Page[RunView], "/runs", limit=limit, parameters=parameters)
     if as_json:
-        _write_lines(run.model_dump_json() for run in runs)
-        return
+        _write_lines(some.items)
+    elif some.items:
+        _show_runs(some.items)
+    else:
+        typer.echo("no run is like that" if parameters else "no runs yet")
+    tell_more(some, limit)
+
+
+@app.command()
+def decisions(
+    run_id: RunId,
+    action: Actions = None,
+    policy: Annotated[str | None, typer.Option(help="Only what this policy decided.")] = None,
+    attempt: Annotated[int | None, typer.Option(min=0, help="Only this attempt.")] = None,
+    since_epoch: SinceEpoch = None,
+    until_epoch: UntilEpoch = None,
+    limit: Limit = 50,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """List a run's decisions, the newest first, and what became of them."""
+    parameters = given(action=action, policy=policy, since_epoch=since_epoch, until_epoch=until_epoch)
+    with told_in_a_line("decisions"), Remote(url) as remote:
+        page = limit + 1 if attempt is None else MAX_PAGE
+        some = first(decisions_of(remote, run_id, parameters, attempt, page), limit)
+    if as_json:
+        _write_lines(some.items)
+    elif some.items:
+        _show_decisions(some.items)
+    else:
+        filtered = parameters or attempt is not None
+        typer.echo(f"no decision of {run_id} is like that" if filtered else f"no decisions of {run_id} yet")
+    tell_more(some, limit)
+
+
+def decisions_of(
+    remote: Remote, run_id: str, parameters: Mapping[str, Any], attempt: int | None, page: int
+) -> Iterator[DecisionItem]:
+    """The decisions of a run, the newest first.
+
+    Args:
+        remote: the service.
+        run_id: the run.
+        parameters: filters that the service knows.
+        attempt: only those of this one; None: of all.
+        page: how many to ask for at a time.
+    """
+    items = remote.pages(Page[DecisionItem], of_run(run_id, "/decisions"), limit=page, parameters=parameters)
+    return (item for item in items if attempt in (None, item.attempt))
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """The parameters that were given."""
+    return {name: value for name, value in values.items() if value is not None and value != []}
+
+
+def count_lines(counts: Mapping[str, int]) -> str:
+    """Counts by action, one line each."""
+    return "\n".join(f"{count} {name}" for name, count in sorted(counts.items()))
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    # The service's own reading of durations, loaded only when it is needed.
+    from tamiyo_service.retention.durations import parse_duration
+
+    try:
+        return parse_duration(text).total_seconds()
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--silent-for") from error
+
+
+def _show_runs(found: Sequence[RunView]) -> None:
     table = _table("run", "status", "attempt", "last epoch", "policy", "decisions")
-    for run in runs:
+    for run in found:
         last = "–" if run.last_epoch is None else str(run.last_epoch)
-        policy, counts = run.policy.name, count_lines(run.counts)
-        table.add_row(*map(plain, (run.run_id, run.status, str(run.attempt), last, policy, counts)))
+        counts = count_lines(run.counts)
+        table.add_row(*map(plain, (run.run_id, run.status, str(run.attempt), last, run.policy.name, counts)))
     Console().print(table)
 
 
-def show_decisions(url: str, run_id: str, *, actions: Sequence[str], limit: int, as_json: bool) -> None:
-    """List a run's decisions, the newest first, one line each."""
-    with _client(url) as client:
-        items = list(islice(client.decisions(run_id, action=tuple(actions)), limit))
-    if as_json:
-        _write_lines(item.model_dump_json() for item in items)
-        return
+def _show_decisions(items: Sequence[DecisionItem]) -> None:
     table = _table("epoch", "action", "sure", "became", "reason")
     for item in items:
         for row in _rows(item):
             table.add_row(*map(plain, row))
     Console().print(table)
-
-
-def show_why(url: str, run_id: str, epoch: int, *, as_json: bool) -> None:
-    """Tell why one decision was made: the numbers compared, slot by slot."""
-    with _client(url) as client:
-        record = client.decision(run_id, epoch)
-    if as_json:
-        _write_lines([record.model_dump_json()])
-        return
-    console = Console()
-    where = f"attempt {record.attempt}, epoch {record.epoch}"
-    console.print(plain(f"{record.run_id}, {where}: {record.action}"), style="bold")
-    for slot in record.slots:
-        console.print(plain(_slot_title(slot)), style="italic")
-        console.print(_slot_table(slot))
-    for line in _remarks(record):
-        console.print(plain(line))
 
 
 def _rows(item: DecisionItem) -> Iterator[tuple[str, ...]]:
@@ -80,34 +164,6 @@ def _epoch(item: DecisionItem) -> str:
     return f"{item.epoch}{attempt}{', superseded' if item.superseded else ''}"
 
 
-def _slot_title(slot: SlotDecision) -> str:
-    about = "germination" if slot.seed_id is None else f"seed {slot.seed_id} in {slot.slot_id}"
-    runner_up = f"; runner-up {slot.runner_up}" if slot.runner_up else ""
-    return f"{about}: {slot.action} ({slot.reason}; confidence {slot.confidence:.2f}{runner_up})"
-
-
-def _slot_table(slot: SlotDecision) -> Table:
-    table = Table()
-    for column in ("compared", "value", "threshold", "holds"):
-        table.add_column(column)
-    for compared in slot.comparisons:
-        value = "not measured" if compared.value is None else f"{compared.value:g}"
-        verdict = "yes" if compared.holds else "no"
-        table.add_row(*map(plain, (compared.name, value, f"{compared.threshold:g}", verdict)))
-    return table
-
-
-def _remarks(record: DecisionRecord) -> Iterator[str]:
-    if record.embargo_until_epoch is not None:
-        yield f"embargo until epoch {record.embargo_until_epoch}"
-    for name, penalty in record.penalties.items():
-        yield f"penalty of {name}: {penalty:.2f}"
-    for outcome in record.outcomes:
-        yield f"{outcome.command_id} became {outcome.status} in epoch {outcome.epoch} {outcome.detail}"
-    for warning in record.warnings:
-        yield f"warning: {warning}"
-
-
 def _table(*columns: str) -> Table:
     table = Table()
     for column in columns:
@@ -115,22 +171,6 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def count_lines(counts: Mapping[str, int]) -> str:
-    """Counts by action, one line each."""
-    return "\n".join(f"{count} {name}" for name, count in sorted(counts.items()))
-
-
-def _write_lines(lines: Iterator[str] | Sequence[str]) -> None:
-    for line in lines:
-        typer.echo(line)
-
-
-@contextmanager
-def _client(url: str) -> Iterator[TamiyoClient]:
-    """A client whose errors end the command with status 1 and one line."""
-    try:
-        with TamiyoClient(url, deadline=_DEADLINE_SECONDS) as client:
-            yield client
-    except TamiyoError as error:
-        typer.echo(f"tamiyo: {harmless(str(error))}", err=True)
-        raise typer.Exit(1) from error
+def _write_lines(items: Iterable[BaseModel]) -> None:
+    for item in items:
+        typer.echo(item.model_dump_json())

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 import typer
 from tamiyo_leyline.api import RunView
 
-from tamiyo_cli.options import DEFAULT_URL, AsJson, By, RunId, Url
+from tamiyo_cli.options import DEFAULT_URL, AsJson, By, RunId, Url, chosen_policy
 from tamiyo_cli.remote import Remote, of_run, told_in_a_line
 from tamiyo_cli.terminal import harmless
 
@@ -56,8 +56,7 @@ def policy(
     as_json: AsJson = False,
 ) -> None:
     """Let another policy decide about a run, from its next report on."""
-    policy_name, _, version = name.partition("@")
-    body = _given(policy=_given(name=policy_name, version=version or None), reason=reason, by=by)
+    body = _given(policy=chosen_policy(name, "NAME[@VERSION]"), reason=reason, by=by)
     with told_in_a_line("policy"), Remote(url) as remote:
         _tell(remote.read(RunView, "POST", of_run(run_id, "/policy"), json=body), as_json=as_json)
 

@@ -4,30 +4,62 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
-from urllib.parse import quote
+from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
+from urllib.parse import quote, urlsplit
 
 import httpx
 import typer
 from pydantic import BaseModel, ValidationError
 from tamiyo_client.settings import API_KEY_VARIABLE
-from tamiyo_leyline import LEYLINE_VERSION
-from tamiyo_leyline.api import LEYLINE_HEADER, Page
+from tamiyo_leyline import LEYLINE_VERSION, ProblemCode
+from tamiyo_leyline.api import LEYLINE_HEADER, MAX_PAGE, Page
 from tamiyo_leyline.fields import RUN_ID_PATTERN
 
+from tamiyo_cli import unreachable
 from tamiyo_cli.terminal import harmless
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
 _SECONDS: Final = 10.0
+_CONNECT_SECONDS: Final = 5.0
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
+_KEY_REMEDY: Final = f"export {API_KEY_VARIABLE}=KEY, with a key that `tamiyo keys create` made"
 _RUN_ID: Final = re.compile(RUN_ID_PATTERN)
+
+
+_REMEDIES: Final[Mapping[str, str]] = {
+    ProblemCode.UNAUTHORIZED: _KEY_REMEDY,
+    ProblemCode.RUN_NOT_FOUND: "`tamiyo runs` lists them",
+}
+"""What somebody at a command line does about a refusal."""
 
 
 class RefusedError(Exception):
     """The service refused a call, or did not answer it; the message says why."""
+
+
+class Some(NamedTuple, Generic[Answer]):
+    """The beginning of a list."""
+
+    items: list[Answer]
+    more: bool
+    """Whether the list goes on."""
+
+
+def first(items: Iterator[Answer], limit: int) -> Some[Answer]:
+    """The first `limit` items, and whether there are more."""
+    found = list(islice(items, limit + 1))
+    return Some(found[:limit], len(found) > limit)
+
+
+def tell_more(some: Some[Answer], limit: int) -> None:
+    """Tell, beside the output, that a list was cut, if it was."""
+    if some.more:
+        typer.echo(f"the first {limit}; there are more: --limit", err=True)
 
 
 @contextmanager
@@ -36,7 +68,7 @@ def told_in_a_line(command: str) -> Iterator[None]:
     try:
         yield
     except (RefusedError, httpx.HTTPError) as error:
-        message = str(error) or type(error).__name__
+        message = unreachable.told(error) if isinstance(error, httpx.HTTPError) else str(error)
         typer.echo(f"tamiyo {command}: {harmless(message)}", err=True)
         raise typer.Exit(1) from error
 
@@ -53,6 +85,25 @@ def _authorization() -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
+def _require_address(url: str) -> None:
+    """Return if a service can be at `url`.
+
+    Raises:
+        RefusedError: if that is no address, or has a password in it; the message does not show that.
+    """
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+    if usable and "@" in parts.netloc:
+        raise RefusedError(f"the address has a password in it; {_KEY_REMEDY}")
+    if not usable or parts.query or parts.fragment:
+        raise RefusedError(
+            f"{url!r} is no address of a service; --url or TAMIYO_URL names one, such as http://127.0.0.1:8000"
+        )
+
+
 class Remote:
     """A service, asked with the key of the environment. Errors are `RefusedError` and those of httpx.
 
@@ -62,11 +113,14 @@ class Remote:
     """
 
     def __init__(self, url: str, *, read_seconds: float | None = _SECONDS) -> None:
+        _require_address(url)
         try:
             self._client = httpx.Client(
                 base_url=url,
                 headers={LEYLINE_HEADER: LEYLINE_VERSION} | _authorization(),
-                timeout=httpx.Timeout(_SECONDS, read=read_seconds),
+                timeout=httpx.Timeout(_SECONDS, read=read_seconds, connect=_CONNECT_SECONDS),
+                # No proxy of the environment reaches a service on this very machine.
+                mounts={f"all://{host}": None for host in _LOOPBACK},
             )
         except httpx.InvalidURL as error:
             raise RefusedError(f"{url} is no address: {error}") from error
@@ -103,18 +157,40 @@ class Remote:
                 f"the answer is none of a Tamiyo service: {error.errors()[0]['msg']}"
             ) from error
 
-    def pages(self, schema: type[Page[Answer]], path: str, *, limit: int) -> Iterator[Answer]:
-        """The items of a list, page by page, `limit` at most."""
-        cursor: str | None = None
-        left = limit
-        while left > 0:
-            parameters = {"limit": str(min(left, 1000))} | ({} if cursor is None else {"cursor": cursor})
-            page = self.read(schema, "GET", path, params=parameters)
-            yield from page.items[:left]
-            left -= len(page.items)
-            if page.next_cursor is None or page.next_cursor == cursor:
+    def pages(
+        self,
+        schema: type[Page[Answer]],
+        path: str,
+        *,
+        limit: int,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Iterator[Answer]:
+        """All items of a list, page by page.
+
+        Args:
+            schema: of a page.
+            path: of the list.
+            limit: how many to ask for at a time; a service gives no more than `MAX_PAGE`.
+            parameters: filters.
+        """
+        wanted = {**(parameters or {}), "limit": str(min(limit, MAX_PAGE))}
+        while True:
+            page = self.read(schema, "GET", path, params=wanted)
+            yield from page.items
+            if page.next_cursor is None or page.next_cursor == wanted.get("cursor"):
                 return
-            cursor = page.next_cursor
+            wanted["cursor"] = page.next_cursor
+
+    def some(
+        self,
+        schema: type[Page[Answer]],
+        path: str,
+        *,
+        limit: int,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Some[Answer]:
+        """The first `limit` items of a list."""
+        return first(self.pages(schema, path, limit=limit + 1, parameters=parameters), limit)
 
     @contextmanager
     def stream(self, path: str, **request: Any) -> Iterator[httpx.Response]:
@@ -139,10 +215,13 @@ def require_success(response: httpx.Response) -> None:
     if response.is_success:
         return
     try:
-        detail = response.json()["detail"]
-    except (ValueError, KeyError, TypeError):
-        detail = f"{response.url} answers {response.status_code}; is that a Tamiyo service?"
-    raise RefusedError(str(detail))
+        problem = response.json()
+        detail, code = str(problem["detail"]), problem.get("code")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        detail, code = f"{response.url} answers {response.status_code}; is that a Tamiyo service?", None
+    remedy = _REMEDIES.get(code) if isinstance(code, str) else None
+    # What the service advises is meant for trainers.
+    raise RefusedError(detail if remedy is None else f"{detail.partition('; ')[0]}; {remedy}")
 
 
 def of_run(run_id: str, rest: str = "") -> str:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from tamiyo_leyline.replay import Divergence, LoggedChoice, Replay, ReplayedChoice, ReplayItem, ReplaySlot
 
-from tamiyo_cli.options import DEFAULT_URL, AsJson, RunId, Url
+from tamiyo_cli.options import DEFAULT_URL, AsJson, RunId, Url, chosen_policy
 from tamiyo_cli.remote import Remote, of_run, told_in_a_line
 from tamiyo_cli.terminal import harmless, plain
 
@@ -63,8 +63,7 @@ def replay(
     body: dict[str, Any] = {"items": items} | _settings(settings or ())
     body |= {name: value for name, value in limits.items() if value is not None}
     if policy is not None:
-        name, _, version = policy.partition("@")
-        body["policy"] = {"name": name} | ({"version": version} if version else {})
+        body["policy"] = chosen_policy(policy, "--policy")
     with told_in_a_line("replay"), Remote(url, read_seconds=_READ_SECONDS) as remote:
         answer = remote.read(Replay, "POST", of_run(run_id, "/replay"), json=body)
     if as_json:

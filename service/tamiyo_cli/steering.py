@@ -8,7 +8,7 @@ import typer
 from tamiyo_leyline.api import NoteView, Page, RunView
 
 from tamiyo_cli.options import DEFAULT_URL, AsJson, By, Limit, RunId, Url
-from tamiyo_cli.remote import Remote, of_run, told_in_a_line
+from tamiyo_cli.remote import Remote, Some, of_run, tell_more, told_in_a_line
 from tamiyo_cli.terminal import harmless
 
 app: Final = typer.Typer()
@@ -61,11 +61,14 @@ def note(
     with told_in_a_line("note"), Remote(url) as remote:
         path = of_run(run_id, "/notes")
         if text is None:
-            notes = list(remote.pages(Page[NoteView], path, limit=limit))
+            notes = remote.some(Page[NoteView], path, limit=limit)
         else:
-            notes = [remote.read(NoteView, "POST", path, json={"text": text, "by": by})]
-    for one in notes:
+            notes = Some([remote.read(NoteView, "POST", path, json={"text": text, "by": by})], more=False)
+    for one in notes.items:
         typer.echo(one.model_dump_json() if as_json else harmless(_line(one)))
+    if not (notes.items or as_json):
+        typer.echo(f"no notes of {run_id} yet")
+    tell_more(notes, limit)
 
 
 @app.command()
@@ -94,6 +97,8 @@ def label(
         return
     for key, value in sorted(view.labels.items()):
         typer.echo(harmless(f"{key}={value}"))
+    if not view.labels:
+        typer.echo(f"{run_id} has no labels")
 
 
 def _pair(text: str) -> tuple[str, str]:

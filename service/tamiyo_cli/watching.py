@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final
 
@@ -14,9 +16,20 @@ from tamiyo_leyline import FieldReport
 from tamiyo_leyline.api import Page, RunView
 
 from tamiyo_cli.following import follow_events
-from tamiyo_cli.options import DEFAULT_URL, Actions, AsJson, Limit, RunId, Url
-from tamiyo_cli.remote import Remote, of_run, told_in_a_line
-from tamiyo_cli.terminal import plain
+from tamiyo_cli.options import (
+    DEFAULT_URL,
+    Actions,
+    AsJson,
+    Labels,
+    Limit,
+    RunId,
+    SinceEpoch,
+    UntilEpoch,
+    Url,
+    label_filters,
+)
+from tamiyo_cli.remote import RefusedError, Remote, of_run, tell_more, told_in_a_line
+from tamiyo_cli.terminal import harmless, plain
 
 app: Final = typer.Typer()
 
@@ -47,10 +60,7 @@ def follow(
         list[str] | None,
         typer.Option("--type", help="Only this type of event (repeatable), such as decision."),
     ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(help="Only runs with this label, KEY:VALUE (repeatable: all must match)."),
-    ] = None,
+    label: Labels = None,
     since_id: Annotated[
         str | None,
         typer.Option(
@@ -64,7 +74,7 @@ def follow(
     """Tell what happens, as it happens, until Ctrl-C; a broken connection is taken up where it broke off."""
     if run_id is not None and label:
         raise typer.BadParameter("goes with all runs, not with one", param_hint="--label")
-    wanted: dict[str, Any] = {"type": kind, "label": label, "since_id": since_id}
+    wanted: dict[str, Any] = {"type": kind, "label": label_filters(label), "since_id": since_id}
     parameters = {name: value for name, value in wanted.items() if value}
     follow_events(url, run_id, parameters=parameters, limit=limit, as_json=as_json)
 
@@ -75,8 +85,8 @@ def export(
     out: Annotated[str, typer.Option(help="Where the file goes; - is standard output.")] = _STANDARD_OUTPUT,
     file_format: Annotated[str, typer.Option("--format", help="ndjson, csv or parquet.")] = "ndjson",
     action: Actions = None,
-    since_epoch: Annotated[int | None, typer.Option(min=0, help="First epoch.")] = None,
-    until_epoch: Annotated[int | None, typer.Option(min=0, help="Last epoch.")] = None,
+    since_epoch: SinceEpoch = None,
+    until_epoch: UntilEpoch = None,
     explain: Annotated[bool, typer.Option("--explain", help="Whole records; ndjson only, and slow.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     url: Url = DEFAULT_URL,
@@ -94,25 +104,24 @@ def export(
     with told_in_a_line("export"), Remote(url) as remote:
         path = "/export" if run_id is None else of_run(run_id, "/export")
         size = _download(remote, path, parameters, out, force=force)
-    if as_json and out != _STANDARD_OUTPUT:
-        typer.echo(json.dumps({"file": out, "size_bytes": size}))
+    if out != _STANDARD_OUTPUT:
+        told = json.dumps({"file": out, "size_bytes": size})
+        typer.echo(told if as_json else harmless(f"{out}: {size} bytes"))
 
 
 @app.command("field-reports")
 def field_reports(run_id: RunId, limit: Limit = 50, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """Tell what became of a run's seeds, the latest end first."""
     with told_in_a_line("field-reports"), Remote(url) as remote:
-        reports = list(remote.pages(Page[FieldReport], of_run(run_id, "/field-reports"), limit=limit))
+        reports = remote.some(Page[FieldReport], of_run(run_id, "/field-reports"), limit=limit)
     if as_json:
-        for report in reports:
+        for report in reports.items:
             typer.echo(report.model_dump_json())
-        return
-    table = Table()
-    for column in ("seed", "blueprint", "epochs", "ended", "improvement", "why"):
-        table.add_column(column, overflow="fold")
-    for report in reports:
-        table.add_row(*map(plain, _row(report)))
-    Console().print(table)
+    elif reports.items:
+        Console().print(_field_reports(reports.items))
+    else:
+        typer.echo(f"no seed of {run_id} has come to its end yet")
+    tell_more(reports, limit)
 
 
 def _facts(view: RunView) -> Table:
@@ -154,36 +163,54 @@ def _seeds(view: RunView) -> Table:
     return table
 
 
+def _field_reports(reports: Sequence[FieldReport]) -> Table:
+    table = Table()
+    for column in ("seed", "blueprint", "epochs", "ended", "improvement", "attributed", "why"):
+        table.add_column(column, overflow="fold")
+    for report in reports:
+        table.add_row(*map(plain, _row(report)))
+    return table
+
+
 def _row(report: FieldReport) -> tuple[str, ...]:
-    improvement = report.total_improvement
+    why = report.failure_reason or (report.ended_by.reason if report.ended_by else "")
     return (
         f"{report.seed_id}{' (superseded)' if report.superseded else ''}",
         report.blueprint_id,
         f"{report.germinated_epoch}–{report.completed_epoch}",
         report.final_stage.name,
-        "not measured" if improvement is None else f"{improvement:+.2f}",
-        report.failure_reason or "",
+        _points(report.total_improvement),
+        _points(report.attributed_improvement),
+        why,
     )
 
 
+def _points(improvement: float | None) -> str:
+    return "not measured" if improvement is None else f"{improvement:+.2f}"
+
+
 def _download(remote: Remote, path: str, parameters: dict[str, Any], out: str, *, force: bool) -> int:
-    """Write an export; what breaks off leaves no file behind. The size of it."""
+    """Write an export; what breaks off leaves no file behind. The size of it.
+
+    Raises:
+        RefusedError: if the service refuses, or the file cannot be written.
+    """
+    if out != _STANDARD_OUTPUT and Path(out).exists() and not force:
+        raise RefusedError(f"{out} exists; --force replaces it")
     with remote.stream(path, params=parameters) as response:
         if out == _STANDARD_OUTPUT:
             return _write(response.iter_bytes(), sys.stdout.buffer)
-        if Path(out).exists() and not force:
-            raise typer.BadParameter(f"{out} exists; --force replaces it", param_hint="--out")
         draft = Path(f"{out}.part")
         try:
             with draft.open("wb") as file:
                 size = _write(response.iter_bytes(), file)
             draft.replace(out)
         except OSError as error:
-            raise typer.BadParameter(
-                f"{out} cannot be written: {error.strerror}", param_hint="--out"
-            ) from error
+            raise RefusedError(f"{out} cannot be written: {error.strerror}") from error
         finally:
-            draft.unlink(missing_ok=True)
+            # Where no draft could be begun, there is none to take away.
+            with suppress(OSError):
+                draft.unlink()
         return size
 
 

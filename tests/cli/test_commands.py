@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -154,15 +153,6 @@ def test_unknown_run_is_one_line_and_status_1(url: str) -> None:
     assert code == 1
     assert "nobody" in output
     assert "Traceback" not in output
-
-
-def test_absent_service_is_one_line_and_status_1() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        code, output = invoke("runs", "--url", f"http://127.0.0.1:{probe.getsockname()[1]}")
-
-    assert code == 1
-    assert len(output.splitlines()) == 1
 
 
 def test_serve_says_in_one_line_why_a_certificate_cannot_be_used(

@@ -101,6 +101,9 @@ def test_a_refusal_is_one_line_and_status_1(
         (*CULL, "--withdraw"),
         ("override", "training", "--withdraw", "--by", "ada"),
         ("policy", "training", "x"),
+        ("policy", "training", "learned@", "--reason", "x"),
+        ("policy", "training", "@1", "--reason", "x"),
+        ("replay", "training", "--policy", "learned@"),
     ],
 )
 def test_an_order_without_what_it_needs_is_a_mistake_of_usage(arguments: tuple[str, ...]) -> None:

@@ -51,7 +51,8 @@ def test_no_note_tells_of_a_release_that_was_refused(tmp_path: Path) -> None:
         run.complete("failed")
         code, _, error = invoke("release", "over", "--reason", "done", "--url", url)
         assert (code, "completed" in error) == (1, True)
-        assert invoke("note", "over", "--url", url)[1] == ""
+        assert invoke("note", "over", "--url", url)[1] == "no notes of over yet\n"
+        assert invoke("note", "over", "--json", "--url", url)[1] == ""
 
 
 def test_a_hold_needs_a_reason(told: str) -> None:
@@ -70,10 +71,11 @@ def test_notes_are_added_and_listed_the_latest_first(told: str) -> None:
     assert "(epoch 5) first" in output
     assert invoke("note", "grown", "second", "--by", "ada", "--url", told)[0] == 0
     assert notes(told)[:2] == [("ada", "second"), (None, "first")]
-    code, output, _ = invoke("note", "grown", "--limit", "1", "--url", told)
+    code, output, errors = invoke("note", "grown", "--limit", "1", "--url", told)
     assert code == 0
     assert output.endswith("ada: second\n")
     assert len(output.splitlines()) == 1
+    assert "--limit" in errors
 
 
 def test_labels_change_and_the_others_stay(told: str) -> None:
@@ -83,6 +85,14 @@ def test_labels_change_and_the_others_stay(told: str) -> None:
     assert code == 0
     assert json.loads(output)["labels"] == {"owner": "bob", "team": "vision"}
     assert invoke("label", "grown", "--url", told) == (0, "owner=bob\nteam=vision\n", "")
+
+
+def test_a_run_without_labels_is_told_in_words(told: str) -> None:
+    labels = json.loads(invoke("show", "grown", "--url", told, "--json")[1])["labels"]
+    removed = [part for key in labels for part in ("--remove", key)]
+    assert invoke("label", "grown", *removed, "--url", told) == (0, "grown has no labels\n", "")
+    kept = [f"{key}={value}" for key, value in labels.items()]
+    assert invoke("label", "grown", *kept, "--url", told)[0] == 0
 
 
 def test_what_is_no_label_is_a_mistyped_command(told: str) -> None:

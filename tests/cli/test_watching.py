@@ -152,11 +152,23 @@ def test_an_export_replaces_a_file_only_by_force(told: str, tmp_path: Path) -> N
     file = tmp_path / "mine"
     file.write_text("mine")
     code, _, error = invoke("export", "--out", str(file), "--url", told)
-    assert code == 2
-    assert "--force" in error
+    assert code == 1
+    assert error == f"tamiyo export: {file} exists; --force replaces it\n"
     assert file.read_text() == "mine"
-    assert invoke("export", "--out", str(file), "--force", "--url", told)[0] == 0
+    code, output, _ = invoke("export", "--out", str(file), "--force", "--url", told)
+    assert (code, output) == (0, f"{file}: {file.stat().st_size} bytes\n")
     assert file.read_text() != "mine"
+
+
+@pytest.mark.parametrize("place", ["absent/file", "file/file"])
+def test_an_export_to_a_place_that_is_none_is_one_line_and_status_1(
+    told: str, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "file").touch()
+    code, output, error = invoke("export", "--out", str(tmp_path / place), "--url", told)
+    assert (code, output) == (1, "")
+    assert "cannot be written" in error
+    assert len(error.splitlines()) == 1
 
 
 def test_a_refused_export_leaves_no_file(told: str, tmp_path: Path) -> None:
@@ -174,6 +186,8 @@ def test_field_reports_tell_what_became_of_seeds(told: str) -> None:
     code, output, _ = invoke("field-reports", "grown", "--url", told)
     assert code == 0
     assert "0–5" in output
+    assert "improvement" in output
+    assert "attributed" in output
 
 
 @pytest.mark.parametrize("command", ["show", "field-reports", "export", "follow"])
@@ -181,13 +195,6 @@ def test_what_is_no_run_id_is_one_line_and_status_1(command: str) -> None:
     code, output, error = invoke(command, "a/b")
     assert (code, output) == (1, "")
     assert "no run id" in error
-    assert len(error.splitlines()) == 1
-
-
-@pytest.mark.parametrize("command", [("show", "r"), ("follow",), ("export",), ("field-reports", "r")])
-def test_an_absent_service_is_one_line_and_status_1(command: tuple[str, ...]) -> None:
-    code, output, error = invoke(*command, "--url", "http://127.0.0.1:9")
-    assert (code, output) == (1, "")
     assert len(error.splitlines()) == 1
 
 
