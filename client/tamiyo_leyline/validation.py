@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from tamiyo_leyline.problem import FieldError, ProblemCode
+from tamiyo_leyline.spelling import remedy
 
 MAX_FIELD_ERRORS: Final = 20
 """More faults than these are only counted: a body may hold thousands."""
@@ -25,7 +26,6 @@ _MARKED: Final = re.compile(r"<\w+>|\[key\]")
 _SUBJECT: Final = re.compile(r"^(?:Input|Value|String|Tuple|Dictionary|List|Datetime) should ")
 _WORDING: Final = {
     "missing": "is required",
-    "extra_forbidden": "is not a known field; leave it out or check its spelling",
     "model_type": "must be an object",
     "model_attributes_type": "must be an object",
     "dict_type": "must be an object",
@@ -47,7 +47,7 @@ def field_errors(error: ValidationError) -> tuple[FieldError, ...]:
     if count > _MAX_LISTABLE:
         return (FieldError(field="", message=f"has {count} faults: it is no {error.title}"),)
     details = _genuine(error.errors(include_url=False))
-    shown = tuple(map(_field_error, details[:MAX_FIELD_ERRORS]))
+    shown = tuple(_field_error(detail, error.title) for detail in details[:MAX_FIELD_ERRORS])
     hidden = len(details) - len(shown)
     return (*shown, FieldError(field="", message=f"and {hidden} more faults")) if hidden else shown
 
@@ -69,12 +69,19 @@ def problem_code(error: ValidationError, default: ProblemCode) -> ProblemCode:
 _CODES: Final = frozenset(code.value for code in ProblemCode)
 
 
-def _field_error(detail: ErrorDetails) -> FieldError:
+def _field_error(detail: ErrorDetails, title: str) -> FieldError:
     context = detail.get("ctx", {})
     place = [_part(part) for part in detail["loc"] if not _MARKED.fullmatch(str(part))]
     if "field" in context:
         return FieldError(field=".".join([*place, context["field"]]), message=context["message"])
+    if detail["type"] == "extra_forbidden":
+        return FieldError(field=".".join(place), message=_unknown(detail, title))
     return FieldError(field=".".join(place), message=_wording(detail, context) + _echo(detail))
+
+
+def _unknown(detail: ErrorDetails, title: str) -> str:
+    meant = remedy(title, detail["loc"]) or "leave it out or check its spelling"
+    return f"is not a known field, got {echoed(detail['input'])}; {meant}"
 
 
 def _part(part: int | str) -> str:

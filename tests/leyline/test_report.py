@@ -125,10 +125,15 @@ def test_shares_are_between_zero_and_one(value: float) -> None:
 
 
 def test_unknown_fields_are_refused_wherever_they_stand() -> None:
-    unknown = "is not a known field; leave it out or check its spelling, got 1"
-    assert refusal(body(val_acuracy=1)) == {"val_acuracy": unknown}
-    assert refusal(with_seed(metrics={"lr": 1})) == {"seeds.0.metrics.lr": unknown}
-    assert refusal(with_seed(telemetry={"norm": 1})) == {"seeds.0.telemetry.norm": unknown}
+    unknown = "is not a known field, got 1; "
+    assert refusal(body(val_acuracy=1)) == {"val_acuracy": unknown + "did you mean val_accuracy?"}
+    (told,) = refusal(with_seed(metrics={"lr": 1})).items()
+    assert told[0] == "seeds.0.metrics.lr"
+    assert told[1].startswith(unknown + "known are epochs_total, ")
+    assert refusal(with_seed(telemetry={"norm": 1})) == {
+        "seeds.0.telemetry.norm": unknown
+        + "known are gradient_norm, gradient_health, has_vanishing, has_exploding"
+    }
 
 
 @pytest.mark.parametrize("cut", range(1, 40))

@@ -105,6 +105,41 @@ def test_long_field_names_are_shortened() -> None:
     assert error.field == "x" * 80
 
 
+@pytest.mark.parametrize(
+    ("place", "field", "remedy"),
+    [
+        ("seed", "current_val_accuracy", "it belongs in metrics"),
+        ("seed", "gradient_health", "it belongs in telemetry"),
+        ("seed", "curent_val_accuracy", "did you mean metrics.current_val_accuracy?"),
+        ("seed", "Alpha", "did you mean alpha?"),
+        ("seed", "blueprint", "did you mean blueprint_id?"),
+        ("report", "train_acc", "did you mean train_accuracy?"),
+        ("report", "seed_id", "it belongs in seeds"),
+    ],
+)
+def test_an_unknown_field_is_told_what_it_may_have_been_meant_for(
+    place: str, field: str, remedy: str
+) -> None:
+    seed: dict[str, Any] = {"seed_id": "s", "slot_id": "a", "blueprint_id": "norm", "stage": "TRAINING"}
+    body: dict[str, Any] = {"epoch": 1, "available_slots": 1, "seeds": [seed]}
+    (seed if place == "seed" else body)[field] = 1
+    (error,) = field_errors(refused(EpochReport, body))
+    assert error.field.endswith(field)
+    assert error.message == f"is not a known field, got 1; {remedy}"
+
+
+def test_an_unknown_field_like_no_other_is_told_those_there_are() -> None:
+    (error,) = field_errors(refused(RunConfig, {"tracker": {"colour": "red"}}))
+    known = "plateau_threshold, plateau_smoothing, history_window"
+    assert error.message == f'is not a known field, got "red"; known are {known}'
+
+
+def test_no_remedy_is_long() -> None:
+    (error,) = field_errors(refused(RunConfig, {"heuristic": {"x" * 5000: "y" * 5000}}))
+    assert len(error.message) < 300
+    assert error.message.endswith(" more")
+
+
 def test_many_faults_are_counted_after_the_first_twenty() -> None:
     body = {"epoch": 1, "available_slots": 1} | {f"extra{index}": 0 for index in range(50)}
     errors = field_errors(refused(EpochReport, body))
