@@ -13,7 +13,7 @@ from tamiyo_leyline.fields import Request
 
 _LONGEST: Final = 80
 """Names beyond this are no misspelling of anything."""
-_LISTED: Final = 160
+_LISTED: Final = 140
 """Characters of known names that are listed: a message may come twenty times."""
 
 
