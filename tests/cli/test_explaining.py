@@ -191,3 +191,29 @@ def test_follow_tells_who_gave_a_run_another_policy(url: str) -> None:
     assert told.startswith("steered")
     assert "policy learned imitation-cnn-" in told
     assert told.endswith(", try, by ada")
+
+
+def test_field_reports_tell_both_improvements_and_why_a_seed_ended(url: str) -> None:
+    measured = {
+        "initial_val_accuracy": 50.0,
+        "current_val_accuracy": 57.0,
+        "counterfactual_val_accuracy": 55.5,
+    }
+    seed = {"seed_id": "s1", "slot_id": "slot", "blueprint_id": "norm", "alpha": 1.0, "metrics": measured}
+    with TamiyoClient(url, deadline=10.0, strict=True) as client:
+        run = client.run("ended", topology="cnn").start()
+        empty = "no seed of ended has come to its end yet\n"
+        assert invoke("field-reports", "ended", "--url", url)[:2] == (0, empty)
+        run.epoch(epoch=0, val_accuracy=57.0, available_slots=0, seeds=[seed | {"stage": "PROBATIONARY"}])
+        invoke("override", "ended", "FOSSILIZE", "--reason", "it is good", "--url", url)
+        told = run.epoch(
+            epoch=1, val_accuracy=57.0, available_slots=0, seeds=[seed | {"stage": "PROBATIONARY"}]
+        )
+        run.outcome(told.commands[0].command_id, "EXECUTED")
+        run.epoch(epoch=2, val_accuracy=57.0, available_slots=0, seeds=[seed | {"stage": "FOSSILIZED"}])
+        code, output, _ = invoke("field-reports", "ended", "--url", url)
+        client.delete_run("ended")
+    assert code == 0
+    (row,) = [line for line in output.splitlines() if "FOSSILIZED" in line]
+    cells = [cell.strip() for cell in row.strip("│").split("│")]
+    assert cells[-3:] == ["+7.00", "+1.50", "ordered by operator: it is good"]
