@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -206,6 +207,54 @@ async def test_the_fleet_tells_of_every_run_at_a_glance(live: Service) -> None:
     assert (line["epochs"][0], line["epochs"][-1]) == (0, 39)
     record = await live.get("/runs/grown/decisions/39")
     assert line["values"][-1] == grown["latest"] == record["report"]["val_accuracy"]
+
+
+async def test_the_fleet_tells_the_last_report_whatever_else_reached_the_run(live: Service) -> None:
+    for epoch in range(1, 21):
+        (reply,) = await live.reports("told", epoch, val_accuracy=50.0 + epoch)
+        command = reply["commands"][0]["command_id"]
+        done = await live.http.post(f"/runs/told/commands/{command}/outcome", json={"status": "EXECUTED"})
+        assert done.status_code == 200
+    await live.reports("noted", *range(10), val_accuracy=40.0)
+    await live.report("noted", 10, val_accuracy=45.0)
+    for number in range(12):
+        await live.http.post("/runs/noted/notes", json={"text": f"note {number}"})
+    await live.reports("over", 0, 1, val_accuracy=30.0)
+    await live.http.post("/runs/over/complete", json={"result": "succeeded"})
+    over, noted, told = (await live.get("/fleet"))["items"]
+    assert [run["latest"] for run in (told, noted, over)] == [70.0, 45.0, 30.0]
+    assert (noted["sparkline"]["epochs"][0], noted["sparkline"]["epochs"][-1]) == (0, 10)
+    epochs = told["sparkline"]["epochs"]
+    assert (epochs[0], epochs[-1]) == (1, 20)
+    assert max(after - before for before, after in pairwise(epochs)) <= 2
+
+
+async def test_a_curve_is_whole_where_every_place_it_would_take_is_no_report(service: Service) -> None:
+    await service.http.put("/runs/run", json={})
+    for epoch in range(1, 24):
+        await service.http.post("/runs/run/notes", json={"text": "before"})
+        await service.report("run", epoch, val_accuracy=50.0 + epoch)
+    await service.http.post("/runs/run/notes", json={"text": "after"})
+    (run,) = (await service.get("/fleet"))["items"]
+    assert run["sparkline"]["epochs"] == list(range(1, 24))
+    assert run["latest"] == 73.0
+
+
+async def test_the_fleet_leaves_out_what_rewinds_discarded(live: Service) -> None:
+    await live.reports("anew", 0, 1, 2, val_accuracy=40.0)
+    await live.http.post("/runs/anew/rewind", json={"to_epoch": None, "attempt": 1})
+    await live.reports("back", 0, 1, 2, 3, val_accuracy=40.0)
+    await live.report("back", 4, val_accuracy=10.0)
+    await live.http.post("/runs/back/rewind", json={"to_epoch": 2, "attempt": 1})
+    for number in range(9):
+        await live.http.post("/runs/back/notes", json={"text": f"note {number}"})
+    back, anew = (await live.get("/fleet"))["items"]
+    assert (anew["last_epoch"], anew["latest"], anew["sparkline"]["epochs"]) == (None, None, [])
+    assert (back["last_epoch"], back["latest"]) == (2, 40.0)
+    assert back["sparkline"]["epochs"] == [0, 1, 2]
+    await live.reports("back", 3, attempt=1, val_accuracy=60.0)
+    back, _ = (await live.get("/fleet"))["items"]
+    assert back["sparkline"] == {"epochs": [0, 1, 2, 3], "values": [40.0, 40.0, 40.0, 60.0]}
 
 
 async def test_the_fleet_is_searched_and_filtered_page_by_page(live: Service) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -15,11 +14,11 @@ from tamiyo_leyline.api import RunView
 from tamiyo_service.clock import from_micros, to_micros
 from tamiyo_service.runs.curves import Gathered
 from tamiyo_service.runs.history import History
+from tamiyo_service.runs.sampling import POINTS, Stand, sampled
 from tamiyo_service.runs.series_shapes import FleetRun, LastDecision, Line
 from tamiyo_service.store.protocol import Store
-from tamiyo_service.store.rows import Entry, Found, InputKind, Overview, RunFilter, RunRow
+from tamiyo_service.store.rows import Entry, Found, Overview, RunFilter, RunRow
 
-SPARKLINE_POINTS: Final = 24
 _LOOKS: Final = 25
 """Searches of the store that one page may take, where few runs meet what the store does not know."""
 _SILENT_FACTOR: Final = 5.0
@@ -84,28 +83,16 @@ class Fleet:
         return [row for row in going if _is_silent(row, overviews[row.run_pk], moment)]
 
     async def _told(self, rows: Sequence[RunRow], lasts: Mapping[int, Entry]) -> list[FleetRun]:
-        views = await self._history.views_of(rows)
-        sampled = await self._samples(views, rows)
-        return [
-            _fleet_run(view, lasts.get(row.run_pk), sampled.get(row.run_pk, ()))
-            for row, view in zip(rows, views, strict=True)
+        numbered = await self._history.numbered_views_of(rows)
+        stands = [
+            Stand(row.run_pk, seq, view.attempt, view.last_epoch)
+            for row, (view, seq) in zip(rows, numbered, strict=True)
         ]
-
-    async def _samples(self, views: Sequence[RunView], rows: Sequence[RunRow]) -> dict[int, list[Entry]]:
-        """A few reports of each run, spread over the whole of it, in order."""
-        lengths = {row.run_pk: sum(view.counts.values()) for row, view in zip(rows, views, strict=True)}
-        seqs = {run_pk: _spread(length) for run_pk, length in lengths.items() if length}
-        sampled: defaultdict[int, list[Entry]] = defaultdict(list)
-        for entry in sorted(await self._store.journal.picked(seqs), key=lambda entry: entry.seq):
-            if entry.kind is InputKind.REPORT:
-                sampled[entry.run_pk].append(entry)
-        return sampled
-
-
-def _spread(length: int) -> list[int]:
-    """Numbers of inputs from 1 to `length`, spread evenly, both ends included."""
-    steps = min(SPARKLINE_POINTS, length) - 1
-    return [1 + (length - 1) * step // steps for step in range(steps + 1)] if steps else [length]
+        reports = await sampled(self._store, stands)
+        return [
+            _fleet_run(view, lasts.get(row.run_pk), reports.get(row.run_pk, ()))
+            for row, (view, _) in zip(rows, numbered, strict=True)
+        ]
 
 
 def _did(action: str | None, last: Entry | None) -> bool:
@@ -147,7 +134,7 @@ def _sparkline(measure: str, sampled: Sequence[Entry]) -> Line:
     for entry in sampled:
         report: dict[str, Any] = orjson.loads(entry.payload)
         gathered.add(entry.epoch or 0, report.get(measure))
-    return gathered.line(SPARKLINE_POINTS)
+    return gathered.line(POINTS)
 
 
 def _last_decision(entry: Entry) -> LastDecision:

@@ -186,10 +186,16 @@ class History:
 
     async def views_of(self, runs: Sequence[RunRow]) -> list[RunView]:
         """These runs as they stand."""
+        return [view for view, _ in await self.numbered_views_of(runs)]
+
+    async def numbered_views_of(self, runs: Sequence[RunRow]) -> list[tuple[RunView, int]]:
+        """The same, each with the number of the run's latest input, 0 before the first."""
         run_pks = [run.run_pk for run in runs]
         overviews = await self._store.overviews(run_pks)
         labels = await self._store.labels(run_pks)
-        return [self._view(run, overviews[run.run_pk], labels[run.run_pk]) for run in runs]
+        views = (self._view(run, overviews[run.run_pk], labels[run.run_pk]) for run in runs)
+        lasts = (overviews[run.run_pk].last for run in runs)
+        return [(view, 0 if last is None else last.seq) for view, last in zip(views, lasts, strict=True)]
 
     def _view(self, run: RunRow, overview: Overview, labels: dict[str, str]) -> RunView:
         engine, config = self._engines.stored_with_config(run.config)

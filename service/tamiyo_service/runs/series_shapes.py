@@ -111,7 +111,9 @@ class FleetRun(Answer):
     last_decision: LastDecision | None = Field(description="The last that was no WAIT; null: none yet.")
     measure: str = Field(description="What is told of it: val_accuracy (percent) or val_loss.")
     latest: float | None = Field(description="The last measurement of the sparkline; null: none.")
-    sparkline: Line = Field(description="The measure in reports spread over the whole run.")
+    sparkline: Line = Field(
+        description="The measure in reports that count after rewinds, over the whole run, the last included."
+    )
 
 
 class FleetPage(Answer):
