@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -22,6 +22,7 @@ from tamiyo_leyline import AdaptationCommand, CommandType, PolicyChoice
 
 from tamiyo_cli.history import count_lines
 from tamiyo_cli.local_service import ServiceNotStartedError, await_service, local_service
+from tamiyo_cli.results_file import require_writable, write_results
 from tamiyo_cli.terminal import plain
 
 _DEADLINE_SECONDS = 5.0
@@ -70,11 +71,13 @@ def run_demo(
     Raises:
         typer.BadParameter: if a data set is unknown, the database exists or cannot be made, or a service and
             a database are named.
-        typer.Exit: with status 1, after saying why, if the service does not start or is not ready.
+        typer.Exit: with status 1, after saying why, if the service does not start or is not ready, or the
+            results cannot be written.
     """
     names = _checked(datasets)
     if url is not None and database is not None:
-        raise typer.BadParameter("a service that runs has a database already: leave out --database or --url")
+        raise typer.BadParameter(_two_places(url))
+    require_writable("demo", json_file)
     path = None if url is not None else _fresh(database)
     prefix = name or ("demo" if url is None else time.strftime("demo-%Y%m%d-%H%M%S"))
     # Networks this small lose more to handing work between threads than they gain.
@@ -92,8 +95,7 @@ def run_demo(
         raise typer.Exit(1) from error
     console.print(_table(results))
     console.print(_directions(results, url), highlight=False, soft_wrap=True, markup=False)
-    if json_file is not None:
-        json_file.write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n")
+    write_results("demo", json_file, [asdict(result) for result in results])
     return results
 
 
@@ -214,6 +216,13 @@ def _fresh(database: Path | None) -> Path:
     return path
 
 
+def _two_places(url: str) -> str:
+    """That a service and a database were named, and which of them may be left out."""
+    named = os.environ.get("TAMIYO_URL") == url
+    remedy = "unset TAMIYO_URL" if named else "leave out --url"
+    return f"the service at {url} has a database already: leave out --database, or {remedy}"
+
+
 def _progress(console: Console) -> Progress:
     return Progress(
         TextColumn("{task.description:18}"),
@@ -249,11 +258,13 @@ def _directions(results: Sequence[DemoResult], url: str | None) -> str:
     called = Path(sys.argv[0])
     tamiyo = str(called) if called.name == "tamiyo" else "tamiyo"
     where = "" if url is None else f" --url {url}"
+    base = (url or "http://127.0.0.1:8000").rstrip("/")
     lines = ["Every decision is kept, with what it was made from. To look at them:"]
     if url is None:
         lines.append(f"  {tamiyo} serve --database-url sqlite:///{first.database} &")
     lines += [
+        f"  {base}/   (the page)",
         f"  {tamiyo} decisions {first.run_id}{where} --action GERMINATE --action FOSSILIZE --action CULL",
         f"  {tamiyo} why {first.run_id} {first.epochs}{where}",
     ]
-    return "\n".join([*lines, f"  {url or 'http://127.0.0.1:8000'}/docs"])
+    return "\n".join([*lines, f"  {base}/docs   (the HTTP interface)"])

@@ -176,6 +176,25 @@ def test_serve_says_in_one_line_why_a_database_cannot_be_used(tmp_path: Path) ->
     assert "Traceback" not in finished.stderr
 
 
+@pytest.mark.parametrize("file", ["nowhere/r.json", "."])
+def test_demo_says_before_it_trains_that_results_cannot_be_written(tmp_path: Path, file: str) -> None:
+    database = tmp_path / "demo.db"
+    code, output = invoke("demo", "--database", str(database), "--json", str(tmp_path / file))
+
+    assert code == 1
+    assert re.fullmatch(r"tamiyo demo: [^\n]+ results[^\n]*\n", output)
+    assert not database.exists()
+
+
+def test_demo_says_where_the_service_was_named_that_a_database_is_too_much_for() -> None:
+    command = ["demo", "--database", "new.db"]
+    for more, remedy in ((["--url", "http://127.0.0.1:1"], "leave out --url"), ([], "unset TAMIYO_URL")):
+        environment = {"COLUMNS": "200", "TAMIYO_URL": None if more else "http://127.0.0.1:2"}
+        result = CliRunner().invoke(app, [*command, *more], env=environment)
+        assert result.exit_code == 2
+        assert f"leave out --database, or {remedy}" in result.output
+
+
 def test_demo_names_the_data_sets_there_are() -> None:
     code, output = invoke("demo", "--dataset", "imagenet")
 

@@ -36,6 +36,8 @@ def test_demo_grows_a_network_and_leaves_its_history(tmp_path: Path) -> None:
     assert reports == result["epochs"]
     assert "germinate" in finished.stdout
     assert "tamiyo decisions" in finished.stdout
+    addresses = [line for line in finished.stdout.splitlines() if "http://127.0.0.1:8000/" in line]
+    assert addresses[0].split() == ["http://127.0.0.1:8000/", "(the", "page)"]
 
 
 def test_demo_lets_the_shipped_network_decide(tmp_path: Path) -> None:
