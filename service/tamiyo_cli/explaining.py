@@ -111,8 +111,8 @@ def remarks(record: DecisionRecord) -> Iterator[str]:
     for name, penalty in record.penalties.items():
         yield f"penalty of {name}: {penalty:.2f}"
     for outcome in record.outcomes:
-        became = f"{outcome.command_id} became {outcome.status} in epoch {outcome.epoch}"
-        yield f"{became} {outcome.detail}".rstrip()
+        detail = f": {outcome.detail}" if outcome.detail else ""
+        yield f"{outcome.command_id} became {outcome.status} in epoch {outcome.epoch}{detail}"
     for warning in record.warnings:
         yield f"warning: {warning}"
     for shadow in record.shadow:

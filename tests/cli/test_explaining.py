@@ -193,7 +193,7 @@ def test_follow_tells_who_gave_a_run_another_policy(url: str) -> None:
     assert told.endswith(", try, by ada")
 
 
-def test_field_reports_tell_both_improvements_and_why_a_seed_ended(url: str) -> None:
+def test_what_a_seed_brought_and_what_became_of_the_command_that_ended_it_is_told(url: str) -> None:
     measured = {
         "initial_val_accuracy": 50.0,
         "current_val_accuracy": 57.0,
@@ -206,14 +206,16 @@ def test_field_reports_tell_both_improvements_and_why_a_seed_ended(url: str) -> 
         assert invoke("field-reports", "ended", "--url", url)[:2] == (0, empty)
         run.epoch(epoch=0, val_accuracy=57.0, available_slots=0, seeds=[seed | {"stage": "PROBATIONARY"}])
         invoke("override", "ended", "FOSSILIZE", "--reason", "it is good", "--url", url)
-        told = run.epoch(
+        asked = run.epoch(
             epoch=1, val_accuracy=57.0, available_slots=0, seeds=[seed | {"stage": "PROBATIONARY"}]
         )
-        run.outcome(told.commands[0].command_id, "EXECUTED")
+        run.outcome(asked.commands[0].command_id, "EXECUTED", "for good")
         run.epoch(epoch=2, val_accuracy=57.0, available_slots=0, seeds=[seed | {"stage": "FOSSILIZED"}])
         code, output, _ = invoke("field-reports", "ended", "--url", url)
+        _, record, _ = invoke("why", "ended", "1", "--url", url)
         client.delete_run("ended")
     assert code == 0
     (row,) = [line for line in output.splitlines() if "FOSSILIZED" in line]
     cells = [cell.strip() for cell in row.strip("│").split("│")]
     assert cells[-3:] == ["+7.00", "+1.50", "ordered by operator: it is good"]
+    assert f"{asked.commands[0].command_id} became EXECUTED in epoch 2: for good" in record
