@@ -22,6 +22,7 @@ from tamiyo_leyline import (
 from tamiyo_core.answer import commands_for, held, observed_only, told
 from tamiyo_core.changes import NO_CHANGES, SeedChanges, compare_seeds, illegal_moves, ordered_seeds
 from tamiyo_core.events import (
+    closing_events,
     command_events,
     fallback_events,
     gradient_events,
@@ -90,6 +91,15 @@ class Step(NamedTuple):
             if decision.action.kind is not ActionKind.WAIT:
                 return decision.action.name
         return "WAIT"
+
+
+class Close(NamedTuple):
+    """What is known of a run once it is over."""
+
+    state: RunState
+    events: tuple[TelemetryEvent, ...] = ()
+    outcomes: tuple[Transition, ...] = ()
+    """What became known of commands since the last report."""
 
 
 class Engine:
@@ -248,6 +258,24 @@ class Engine:
         if any(known[:2] == queued[:2] for known in state.queued):
             return state
         return state._replace(queued=(*state.queued, queued)[-QUEUED_OUTCOMES:])
+
+    def close(self, state: RunState) -> Close:
+        """What the outcomes told since the last report come to, as no report follows to show it.
+
+        They count as of the epoch after the last one.
+        """
+        if not state.queued or state.tracker.epoch is None:
+            return Close(state)
+        epoch = state.tracker.epoch + 1
+        ledger, transitions, ends = self._ledger.close(state.ledger, epoch, state.queued)
+        ended = [
+            (track, ends[track.seed_id] is ActionKind.FOSSILIZE)
+            for track in state.tracker.seeds
+            if track.seed_id in ends
+        ]
+        left = tuple(track for track in state.tracker.seeds if track.seed_id not in ends)
+        after = RunState(state.tracker._replace(seeds=left), ledger, state.policy)
+        return Close(after, tuple(closing_events(epoch, transitions, ended)), transitions)
 
     def tracks(self, state: RunState, command: str) -> bool:
         """Whether this command is known from the state alone: it can still count, or was the last WAIT."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import Final
 
 from tamiyo_leyline import (
     AdaptationCommand,
@@ -20,6 +21,8 @@ from tamiyo_core.ledger_page import Transition
 from tamiyo_core.policy import Decision
 from tamiyo_core.rules import DEGRADATION_POINTS
 from tamiyo_core.state import SeedTrack, TrackerState
+
+_GERMINATED: Final = " germinated"
 
 
 def event(
@@ -90,10 +93,32 @@ def seed_events(epoch: int, changes: SeedChanges, fossilized: Collection[str]) -
     """
     germinated = TelemetryEventType.SEED_GERMINATED
     return [
-        *(_of_seed(germinated, epoch, seed, f"{seed.blueprint_id} germinated") for seed in changes.appeared),
+        *(
+            _of_seed(germinated, epoch, seed, f"{seed.blueprint_id}{_GERMINATED}")
+            for seed in changes.appeared
+        ),
         *(_of_seed(_stage_event(move), epoch, move.now, _stage_words(move)) for move in changes.moved),
         *(_of_lost_seed(epoch, track, track.seed_id in fossilized) for track in changes.left),
     ]
+
+
+def closing_events(
+    epoch: int, transitions: Iterable[Transition], ended: Iterable[tuple[SeedTrack, bool]]
+) -> list[TelemetryEvent]:
+    """What was told after the last report of a run.
+
+    Args:
+        epoch: the one after it.
+        transitions: of commands.
+        ended: seeds whose end was executed, and whether they were fossilised.
+    """
+    lost = [_of_lost_seed(epoch, track, kept) for track, kept in ended]
+    return [*lost, *command_events(epoch, transitions, ())]
+
+
+def germinated_blueprint(message: str) -> str:
+    """The blueprint that the message of a SEED_GERMINATED names."""
+    return message.removesuffix(_GERMINATED)
 
 
 def gradient_events(
@@ -144,6 +169,11 @@ def _stage_event(move: SeedMove) -> TelemetryEventType:
 
 def _stage_words(move: SeedMove) -> str:
     return f"{move.now.blueprint_id}: {move.before.stage.name} → {move.now.stage.name}"
+
+
+def _of_germination(epoch: int, seed: SeedStateReport) -> TelemetryEvent:
+    message = f"{seed.blueprint_id}{_GERMINATED}"
+    return _of_seed(TelemetryEventType.SEED_GERMINATED, epoch, seed, message)
 
 
 def _of_lost_seed(epoch: int, track: SeedTrack, kept: bool) -> TelemetryEvent:

@@ -14,11 +14,13 @@ transitions, never on decisions: a command that was lost on the way costs nothin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from tamiyo_leyline import (
     ActionKind,
     AdaptationCommand,
+    CommandStatus,
     CommandType,
     RunConfig,
     SeedSignals,
@@ -26,7 +28,7 @@ from tamiyo_leyline import (
 )
 
 from tamiyo_core.changes import SeedChanges
-from tamiyo_core.ledger_page import LedgerPage, Transition
+from tamiyo_core.ledger_page import ENDS_SEED, LedgerPage, Transition
 from tamiyo_core.penalties import PenaltyRule
 from tamiyo_core.state import LedgerState, QueuedOutcome, TrackedCommand
 
@@ -45,6 +47,15 @@ class LedgerStep(NamedTuple):
     warnings: tuple[str, ...] = ()
     fossilized: frozenset[str] = frozenset()
     """Seeds that are gone because a FOSSILIZE took effect."""
+
+
+class Closing(NamedTuple):
+    """What the outcomes told after the last report come to."""
+
+    state: LedgerState
+    transitions: tuple[Transition, ...] = ()
+    ended: Mapping[str, ActionKind] = MappingProxyType({})
+    """The seeds whose end was executed, and which end."""
 
 
 class CommandLedger:
@@ -93,6 +104,29 @@ class CommandLedger:
             tuple(page.warnings),
             frozenset(page.fossilized),
         )
+
+    def close(self, state: LedgerState, epoch: int, outcomes: Sequence[QueuedOutcome]) -> Closing:
+        """Take in what was told of earlier commands where no report follows that could show it.
+
+        Args:
+            state: after the last report.
+            epoch: the one after it.
+            outcomes: told since then, the oldest first.
+        """
+        page = LedgerPage(state, epoch, (), rotation=self._rotation, penalise=self._penalised)
+        for outcome in outcomes:
+            page.answer(outcome)
+        executed = {
+            transition.command_id
+            for transition in page.transitions
+            if transition.status is CommandStatus.EXECUTED
+        }
+        ended = {
+            command.seed_id: command.kind
+            for command in (*state.late, *state.open)
+            if command.command_id in executed and command.kind in ENDS_SEED and command.seed_id is not None
+        }
+        return Closing(page.written(), tuple(page.transitions), ended)
 
     def issue(
         self,

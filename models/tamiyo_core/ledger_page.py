@@ -23,7 +23,8 @@ TRANSITIONS: Final[dict[CommandStatus, frozenset[CommandStatus]]] = {
 }
 """Every move a command may make."""
 
-_ENDS_SEED: Final = (ActionKind.CULL, ActionKind.FOSSILIZE)
+ENDS_SEED: Final = (ActionKind.CULL, ActionKind.FOSSILIZE)
+"""What a seed does not outlive."""
 
 
 class Transition(NamedTuple):
@@ -126,13 +127,13 @@ class LedgerPage:
             return True
         if command.status is not CommandStatus.EXECUTED or command.command_id in self._shown:
             return False
-        if command.kind in _ENDS_SEED:
+        if command.kind in ENDS_SEED:
             return command.seed_id in self._live
         return command.executed_epoch == self._epoch
 
     def _broken(self, command: TrackedCommand) -> bool:
         executed_before = command.executed_epoch is not None and command.executed_epoch < self._epoch
-        return command.kind in _ENDS_SEED and executed_before and command.seed_id in self._live
+        return command.kind in ENDS_SEED and executed_before and command.seed_id in self._live
 
     def _move(self, command: TrackedCommand, status: CommandStatus, detail: str = "") -> None:
         executed = self._epoch if status is CommandStatus.EXECUTED else command.executed_epoch

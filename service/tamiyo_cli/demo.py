@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 from tamiyo_client import Decision, TamiyoClient, TamiyoError
 from tamiyo_garden import TASKS, GardenTrainer, Task
-from tamiyo_leyline import AdaptationCommand, CommandType, PolicyChoice
+from tamiyo_leyline import AdaptationCommand, CommandOutcome, CommandType, PolicyChoice
 
 from tamiyo_cli.history import count_lines
 from tamiyo_cli.local_service import ServiceNotStartedError, await_service, local_service
@@ -160,13 +160,16 @@ class _Training:
             update={"policy": PolicyChoice(name=self._policy)}
         )
         with client, client.run(self._run_id, config=config) as run:
+            told: list[CommandOutcome] = []
             for _ in range(self._task.garden.max_epochs):
                 report = trainer.train_epoch()
                 decision = run.report(report)
                 self._tell(decision)
-                for command in decision.commands:
-                    trainer.apply(command)
+                told = [trainer.apply(command) for command in decision.commands]
                 self._advance(bar, report.val_accuracy)
+            # No report follows that could tell what became of the last commands.
+            for outcome in told:
+                run.outcome(outcome.command_id, outcome.status, outcome.detail)
             return dict(client.get_run(self._run_id).counts)
 
     def _bar(self, kind: str) -> TaskID:

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 from tamiyo_core import Decision, Step, to_command
+from tamiyo_core.engine import Close
+from tamiyo_core.events import germinated_blueprint
 from tamiyo_core.rehearsal import MOMENT, Rehearsal, seed
-from tamiyo_leyline import CommandType, RiskLevel, SeedStage, action_layout
+from tamiyo_leyline import CommandOutcome, CommandStatus, CommandType, RiskLevel, SeedStage, action_layout
 
 FALLING: dict[str, Any] = {"improvement_since_stage_start": -9.0, "epochs_in_current_stage": 9}
 GOOD: dict[str, Any] = {
@@ -286,3 +288,46 @@ def test_step_leaves_the_state_unchanged_and_answers_the_same_again() -> None:
     run.state = state
     assert run.report(10, seed("s1", "GERMINATED"), val_accuracy=51.0) == first
     assert repr(state) == before
+
+
+# The end
+
+
+def told(run: Rehearsal, command_id: str, status: CommandStatus) -> Close:
+    """What a run comes to when this is told after its last report."""
+    outcome = CommandOutcome(command_id=command_id, status=status)
+    return run.engine.close(run.engine.queue_outcome(run.state, outcome))
+
+
+def test_outcomes_told_after_the_last_report_end_their_seeds() -> None:
+    run = Rehearsal({"heuristic": {"max_concurrent_seeds": 3}})
+    seeds = (seed("s1", "TRAINING", **FALLING), seed("s2", "TRAINING"), seed("s3", "PROBATIONARY", **GOOD))
+    culled, kept = run.report(10, *seeds).commands
+    for command, end, other in ((culled, "SEED_CULLED", "s3"), (kept, "SEED_FOSSILIZED", "s1")):
+        close = told(run, command.command_id, CommandStatus.EXECUTED)
+        assert [(event.type, event.epoch) for event in close.events] == [(end, 11), ("COMMAND_EXECUTED", 11)]
+        assert close.events[0].seed_id == command.target_seed_id
+        assert [track.seed_id for track in close.state.tracker.seeds] == sorted(["s2", other])
+        assert [moved[:3] for moved in close.outcomes] == [(command.command_id, "EXECUTED", 11)]
+        assert close.state.queued == ()
+
+
+def test_an_end_that_was_not_executed_leaves_the_seed() -> None:
+    run = Rehearsal()
+    (command,) = run.report(10, seed("s1", "TRAINING", **FALLING)).commands
+    close = told(run, command.command_id, CommandStatus.REFUSED)
+    assert [event.type for event in close.events] == ["COMMAND_FAILED"]
+    assert [track.seed_id for track in close.state.tracker.seeds] == ["s1"]
+
+
+def test_a_run_that_was_told_nothing_more_stands_as_it_is() -> None:
+    run = Rehearsal()
+    assert run.engine.close(run.state) == Close(run.state)
+    run.report(10, seed("s1", "TRAINING", **FALLING))
+    assert run.engine.close(run.state) == Close(run.state)
+
+
+def test_the_event_of_a_germination_names_its_blueprint() -> None:
+    step = Rehearsal().report(10, seed("s1", "GERMINATED", blueprint_id="depthwise"))
+    (event,) = [event for event in step.events if event.type == "SEED_GERMINATED"]
+    assert germinated_blueprint(event.message) == "depthwise"

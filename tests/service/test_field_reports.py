@@ -65,17 +65,21 @@ async def germinated(service: Service) -> tuple[int, str, dict[str, Any]]:
     return reply["epoch"], await executed(service, reply), reply
 
 
+async def failing(service: Service, epoch: int) -> dict[str, Any]:
+    """Report a seed that is worse than nothing, from this epoch on; the reply that culls it."""
+    await tell(service, epoch, grown("GERMINATED", 51.0))
+    await tell(service, epoch + 1, grown("TRAINING", 58.5))
+    for number in range(epoch + 2, epoch + 40):
+        reply: dict[str, Any] = await tell(service, number, grown("TRAINING", 45.0))
+        if reply["commands"][0]["command_type"] == "CULL":
+            return reply
+    raise AssertionError("no cull within 40 epochs")
+
+
 async def test_a_seed_that_is_culled_is_told_of_from_beginning_to_end(live: Service) -> None:
     epoch, asked, reply = await germinated(live)
-    await tell(live, epoch + 1, grown("GERMINATED", 51.0))
-    await tell(live, epoch + 2, grown("TRAINING", 58.5))
-    last, ended = epoch + 2, None
-    for last in range(epoch + 3, epoch + 40):
-        answer = await tell(live, last, grown("TRAINING", 45.0))
-        if answer["commands"][0]["command_type"] == "CULL":
-            ended = await executed(live, answer)
-            break
-    assert ended is not None, "no cull within 40 epochs"
+    answer = await failing(live, epoch + 1)
+    last, ended = answer["epoch"], await executed(live, answer)
     assert await field_reports(live) == []
     await tell(live, last + 1, grown("CULLED", 44.0))
     (told,) = await field_reports(live)
@@ -142,6 +146,70 @@ async def test_a_seed_under_an_old_id_is_another_seed(live: Service) -> None:
 async def rewind(service: Service, to_epoch: int | None, attempt: int) -> None:
     body = {"to_epoch": to_epoch, "attempt": attempt}
     assert (await service.http.post("/runs/run/rewind", json=body)).status_code == 200
+
+
+async def culled_at_the_end(service: Service) -> tuple[int, str]:
+    """A run that is over, whose last command, a cull, was carried out: its last epoch, the command's id."""
+    epoch, _, _ = await germinated(service)
+    answer = await failing(service, epoch + 1)
+    ended = await executed(service, answer)
+    assert await field_reports(service) == []
+    body = {"result": "succeeded"}
+    assert (await service.http.post("/runs/run/complete", json=body)).status_code == 200
+    return answer["epoch"], ended
+
+
+async def test_what_became_of_the_last_command_counts_once_the_run_is_over(live: Service) -> None:
+    last, ended = await culled_at_the_end(live)
+    (told,) = await field_reports(live)
+    assert told.ended_by is not None
+    assert (told.ended_by.command_id, told.completed_epoch, told.superseded) == (ended, last + 1, False)
+    assert (await live.get("/runs/run"))["seeds"] == []
+    decision = await live.get(f"/runs/run/decisions/{last}")
+    assert [(o["status"], o["epoch"]) for o in decision["outcomes"]] == [("EXECUTED", last + 1)]
+
+
+@pytest.mark.parametrize("beyond", [0, 10])
+async def test_a_run_that_is_reopened_has_the_seeds_of_its_last_report(live: Service, beyond: int) -> None:
+    last, _ = await culled_at_the_end(live)
+    await rewind(live, last + beyond, attempt=1)
+    assert [seed["seed_id"] for seed in (await live.get("/runs/run"))["seeds"]] == ["seed-1"]
+    (discarded,) = await field_reports(live)
+    assert discarded.superseded
+    assert (await live.get(f"/runs/run/decisions/{last}"))["outcomes"] == []
+    await tell(live, last + 1, attempt=1)
+    again, _ = await field_reports(live)
+    assert (again.attempt, again.completed_epoch, again.superseded) == (1, last + 1, False)
+
+
+async def test_what_an_attempt_knew_is_not_rewritten_by_the_next(live: Service) -> None:
+    epoch, asked, _ = await germinated(live)
+    await tell(live, epoch + 1, grown("TRAINING", 53.0))
+    await tell(live, epoch + 2)
+    await rewind(live, epoch, attempt=1)
+    refused = {"command_id": asked, "status": "REFUSED"}
+    await tell(live, epoch + 1, attempt=1, outcomes=[refused])
+    (told,) = await field_reports(live)
+    assert told.germinated_by is not None
+    assert told.germinated_by.command_id == asked
+    decision = await live.get(f"/runs/run/decisions/{epoch}")
+    assert [outcome["status"] for outcome in decision["outcomes"]] == ["REFUSED"]
+    for attempt, known in enumerate(("EXECUTED", "REFUSED")):
+        replay = await live.http.post("/runs/run/replay", json={"attempt": attempt, "items": "all"})
+        (item,) = [item for item in replay.json()["items"] if item["epoch"] == epoch]
+        assert known in replay.text, item
+
+
+async def test_a_seed_came_of_the_germination_of_its_own_blueprint(live: Service) -> None:
+    epoch, asked, _ = await germinated(live)
+    own = grown("TRAINING", 53.0, seed_id="own", blueprint_id="attention")
+    ordered = grown("TRAINING", 53.0, seed_id="ordered", slot_id="slot-2")
+    assert (await live.report("run", epoch + 1, seeds=[own, ordered])).status_code == 200
+    assert (await live.report("run", epoch + 2)).status_code == 200
+    told = {report.seed_id: report.germinated_by for report in await field_reports(live)}
+    assert told["own"] is None
+    assert told["ordered"] is not None
+    assert told["ordered"].command_id == asked
 
 
 async def test_an_end_that_a_rewind_discarded_is_told_beside_the_one_that_counts(live: Service) -> None:

@@ -11,7 +11,7 @@ from tamiyo_leyline import RiskLevel
 
 from tamiyo_service.clock import from_micros
 from tamiyo_service.export.reading import Told
-from tamiyo_service.runs.timeline import is_superseded
+from tamiyo_service.runs.timeline import is_superseded, told_of
 
 COLUMNS: Final = {
     "run_id": "text",
@@ -55,8 +55,9 @@ def row_of(told: Told) -> dict[str, Any]:
     entry = told.entry
     reply, report = orjson.loads(entry.reply or "{}"), orjson.loads(entry.payload)
     policy, command = reply["policy"], reply["commands"][0]
-    became = {row.command_id: row.status for row in told.outcomes}
-    outcomes = [_outcome(row) for row in told.outcomes]
+    known = told_of(told.entry.key, told.outcomes, told.rewinds)
+    became = {row.command_id: row.status for row in known}
+    outcomes = [_outcome(row) for row in known]
     return {
         "run_id": told.run_id,
         "attempt": entry.attempt,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from tamiyo_service.store.protocol import Store
-from tamiyo_service.store.rows import DecisionFilter, DecisionKey, Entry, OutcomeRow, Rewind
+from tamiyo_service.store.rows import DecisionFilter, Entry, OutcomeRow, Rewind
 
 PAGE: Final = 100
 
@@ -42,20 +42,16 @@ async def decisions(store: Store, wanted: DecisionFilter, below: int) -> AsyncGe
     while True:
         found = await store.decisions_below(wanted, PAGE, below)
         rewinds = await store.rewinds(sorted({row.entry.run_pk for row in found.rows}))
-        outcomes = await store.outcomes([_key(row.entry) for row in found.rows])
+        outcomes = await store.outcomes([row.entry.key for row in found.rows])
         yield [
             Told(
                 row.run_id,
                 row.entry,
                 rewinds.get(row.entry.run_pk, ()),
-                outcomes.get(_key(row.entry), ()),
+                outcomes.get(row.entry.key, ()),
             )
             for row in found.rows
         ]
         if found.resume is None:
             return
         wanted = replace(wanted, after=found.resume)
-
-
-def _key(entry: Entry) -> DecisionKey:
-    return DecisionKey(entry.run_pk, entry.attempt, entry.epoch or 0)

@@ -58,10 +58,10 @@ def _told(
     row: JournalRow, rewinds: Sequence[Rewind], outcomes: Sequence[OutcomeRow]
 ) -> Iterator[tuple[str, bytes]]:
     entry = row.entry
+    telemetry: list[dict[str, Any]] = orjson.loads(entry.events) if entry.events else []
+    for event in telemetry:
+        yield event["type"], orjson.dumps(event)
     if entry.kind is InputKind.REPORT:
-        telemetry: list[dict[str, Any]] = orjson.loads(entry.events) if entry.events else []
-        for event in telemetry:
-            yield event["type"], orjson.dumps(event)
         yield DECISION, item_json(entry, rewinds, outcomes).encode()
     elif entry.kind not in _UNTOLD:
         yield entry.kind.value, entry.payload.encode()

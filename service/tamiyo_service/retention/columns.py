@@ -86,6 +86,7 @@ COMMAND_OUTCOMES: Final = schema_of(
     status="text",
     known_epoch="int",
     detail="text",
+    known_attempt="int?",
 )
 CLIENT_DECISIONS: Final = schema_of(
     "client_decisions",

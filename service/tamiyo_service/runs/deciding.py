@@ -23,6 +23,7 @@ from tamiyo_core import (
     parse_command_id,
 )
 from tamiyo_core.learned import LearnedPolicy
+from tamiyo_core.ledger_page import Transition
 from tamiyo_leyline import AdaptationCommand, EpochReport, PolicyIdentity, TelemetryEvent
 
 from tamiyo_service.clock import Clock, from_micros, to_micros
@@ -141,7 +142,7 @@ def conclude(
         reply_json(case.session.run_id, case.report, decision, step, case.session.engine.policy)
         for case, decision, step in zip(cases, ids, steps, strict=True)
     ]
-    events = [_EVENTS.dump_json(step.events, exclude_none=True).decode() for step in steps]
+    events = [events_json(step.events) for step in steps]
     states = [snapshot(case.session.engine, step.state) for case, step in zip(cases, steps, strict=True)]
     at = to_micros(now)
     return [_decided(*row, at) for row in zip(cases, steps, replies, events, states, strict=True)]
@@ -174,7 +175,8 @@ def _decided(case: Case, step: Step, reply: str, events: str, state: str, at: in
     last = Last(report.epoch, case.payload, reply)
     waiting = standing.override if case.backfill else None
     after = Standing(standing.engine, step.state, standing.attempt, seq, standing.hold, None, last, waiting)
-    write = Write((entry,), _outcome_rows(session.run_pk, step) if step.outcomes else ())
+    outcomes = outcome_rows(session.run_pk, step.outcomes, report.attempt) if step.outcomes else ()
+    write = Write((entry,), outcomes)
     return Decided(after, write, Reply(case.key, reply, replayed=False))
 
 
@@ -262,12 +264,24 @@ def reply_json(run_id: str, report: EpochReport, decision: str, step: Step, poli
     )
 
 
-def _outcome_rows(run_pk: int, step: Step) -> tuple[OutcomeRow, ...]:
-    named = ((parse_command_id(outcome.command_id), outcome) for outcome in step.outcomes)
+def events_json(events: tuple[TelemetryEvent, ...]) -> str:
+    """Events as the journal has them."""
+    return _EVENTS.dump_json(events, exclude_none=True).decode()
+
+
+def outcome_rows(run_pk: int, transitions: Sequence[Transition], attempt: int) -> tuple[OutcomeRow, ...]:
+    """What became of commands, to be stored.
+
+    Args:
+        run_pk: the run.
+        transitions: of its commands.
+        attempt: in which that became known.
+    """
+    named = ((parse_command_id(moved.command_id), moved) for moved in transitions)
     return tuple(
         OutcomeRow(
-            run_pk, ref.attempt, ref.epoch, outcome.command_id, outcome.status, outcome.epoch, outcome.detail
+            run_pk, ref.attempt, ref.epoch, moved.command_id, moved.status, moved.epoch, moved.detail, attempt
         )
-        for ref, outcome in named
+        for ref, moved in named
         if ref is not None
     )

@@ -22,10 +22,10 @@ from tamiyo_service.clock import from_micros
 from tamiyo_service.errors import ExplanationError, PolicyUnavailableError
 from tamiyo_service.runs.history import History
 from tamiyo_service.runs.lives import Issued, Life, Moment, Timeline, passages
-from tamiyo_service.runs.timeline import is_superseded
+from tamiyo_service.runs.timeline import is_superseded, known_in
 from tamiyo_service.runs.traces import Trace, content_of
 from tamiyo_service.store.protocol import Store
-from tamiyo_service.store.rows import DecisionKey, Entry, Found, Rewind, RunRow
+from tamiyo_service.store.rows import DecisionKey, Entry, Found, OutcomeRow, Rewind, RunRow
 
 _LOOKED_AT: Final = 5_000
 """Inputs among which turning points are looked for at a time."""
@@ -39,8 +39,14 @@ class _Known(NamedTuple):
 
     run: RunRow
     rewinds: Sequence[Rewind]
-    statuses: Mapping[str, CommandStatus]
-    """Of commands whose fate is known."""
+    outcomes: Sequence[OutcomeRow]
+    """Of the commands that concerned them."""
+
+    def statuses(self, life: Life) -> dict[str, CommandStatus]:
+        """Of the commands whose fate was known when the life ended."""
+        assert life.ended is not None
+        known = known_in(life.ended.attempt, self.outcomes, self.rewinds)
+        return {row.command_id: CommandStatus(row.status) for row in known}
 
 
 class FieldReports:
@@ -69,7 +75,7 @@ class FieldReports:
         lives = timeline.finished[start:stop][::-1]
         traces = [Trace(life) for life in lives]
         await self._gather(run, traces, timeline.rewinds)
-        known = _Known(run, timeline.rewinds, await self._statuses(run, lives))
+        known = _Known(run, timeline.rewinds, await self._outcomes(run, lives))
         reports = [await self._report(trace, known) for trace in traces]
         return Found(reports, (start,) if start else None)
 
@@ -105,17 +111,18 @@ class FieldReports:
             # Others have their turn, also where the store answers at once.
             await asyncio.sleep(0)
 
-    async def _statuses(self, run: RunRow, lives: Sequence[Life]) -> dict[str, CommandStatus]:
+    async def _outcomes(self, run: RunRow, lives: Sequence[Life]) -> list[OutcomeRow]:
         issued = [command for life in lives for command in (life.asked, *life.commands) if command]
         keys = {DecisionKey(run.run_pk, *command.moment[:2]) for command in issued}
         found = await self._store.outcomes(sorted(keys))
-        return {row.command_id: CommandStatus(row.status) for rows in found.values() for row in rows}
+        return [row for rows in found.values() for row in rows]
 
     async def _report(self, trace: Trace, known: _Known) -> FieldReport:
         life, ended = trace.life, trace.life.ended
         assert ended is not None
-        asked = _cause(life.asked, trace, known)
-        ending = _cause(_ending(life), trace, known)
+        statuses = known.statuses(life)
+        asked = _cause(life.asked, trace, statuses)
+        ending = _cause(_ending(life), trace, statuses)
         germinated_by = await self._decision(known.run, asked, None)
         ended_by = await self._decision(known.run, ending, life.seed_id)
         at_birth = await self._signals(known.run, life.born if asked is None else asked.moment)
@@ -206,9 +213,9 @@ def _ending(life: Life) -> Issued | None:
     return asked[-1] if asked else None
 
 
-def _cause(issued: Issued | None, trace: Trace, known: _Known) -> Issued | None:
+def _cause(issued: Issued | None, trace: Trace, statuses: Mapping[str, CommandStatus]) -> Issued | None:
     """The command, if it was executed and can have caused what the seed showed."""
-    if issued is None or known.statuses.get(issued.command_id) is not CommandStatus.EXECUTED:
+    if issued is None or statuses.get(issued.command_id) is not CommandStatus.EXECUTED:
         return None
     blueprint_id = issued.command.get("blueprint_id")
     return issued if blueprint_id in (None, trace.blueprint_id) else None

@@ -28,7 +28,7 @@ from tamiyo_service.runs.engines import Engines, engine_at
 from tamiyo_service.runs.session import Session, standing_of
 from tamiyo_service.runs.snapshots import restored
 from tamiyo_service.runs.steering import override_view
-from tamiyo_service.runs.timeline import is_superseded
+from tamiyo_service.runs.timeline import is_superseded, told_of
 from tamiyo_service.store.protocol import Store
 from tamiyo_service.store.rows import (
     DecisionFilter,
@@ -181,8 +181,8 @@ class History:
     async def _about(self, rows: Sequence[DecisionRow]) -> About:
         """What tells the rewinds of a decision's run, and the outcomes of its commands."""
         rewinds = await self._store.rewinds(sorted({row.entry.run_pk for row in rows}))
-        outcomes = await self._store.outcomes([_key(row.entry) for row in rows])
-        return lambda entry: (rewinds.get(entry.run_pk, ()), outcomes.get(_key(entry), ()))
+        outcomes = await self._store.outcomes([row.entry.key for row in rows])
+        return lambda entry: (rewinds.get(entry.run_pk, ()), outcomes.get(entry.key, ()))
 
     async def views_of(self, runs: Sequence[RunRow]) -> list[RunView]:
         """These runs as they stand."""
@@ -223,10 +223,6 @@ class History:
         )
 
 
-def _key(entry: Entry) -> DecisionKey:
-    return DecisionKey(entry.run_pk, entry.attempt, entry.epoch or 0)
-
-
 def _seed_view(seed: SeedTrack) -> SeedView:
     return SeedView.model_construct(
         seed_id=seed.seed_id,
@@ -245,7 +241,8 @@ def item_json(entry: Entry, rewinds: Sequence[Rewind], outcomes: Sequence[Outcom
         rewinds: of its run.
         outcomes: of its commands.
     """
-    told = [(row.command_id, row.status, row.known_epoch, row.detail) for row in outcomes]
+    known = told_of(entry.key, outcomes, rewinds)
+    told = [(row.command_id, row.status, row.known_epoch, row.detail) for row in known]
     rest = {
         "decided_at": from_micros(entry.at),
         "action": entry.action,

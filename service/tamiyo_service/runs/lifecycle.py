@@ -23,6 +23,7 @@ from tamiyo_service.errors import (
 )
 from tamiyo_service.runs.change import Change
 from tamiyo_service.runs.creation import DEFAULT_POLICIES, Beginnings, leaves_policy_open, new_run
+from tamiyo_service.runs.deciding import events_json, outcome_rows
 from tamiyo_service.runs.desk import Desk
 from tamiyo_service.runs.engines import Engines, engine_at
 from tamiyo_service.runs.inputs import input_entry, require_open, status_row
@@ -159,9 +160,12 @@ class Lifecycle:
         if standing.result == result:
             return Change(standing, None, None)
         require_open(session)
-        after = standing._replace(seq=standing.seq + 1, result=result.value)
+        close = session.engine.close(standing.state)
+        after = standing._replace(state=close.state, seq=standing.seq + 1, result=result.value)
         entry = self._entry(session, after, InputKind.COMPLETE, orjson.dumps({"result": result}).decode())
-        return Change(after, Write((entry,), status=status_row(session, after)), None)
+        entry = entry._replace(events=events_json(close.events) if close.events else None)
+        outcomes = outcome_rows(session.run_pk, close.outcomes, standing.attempt)
+        return Change(after, Write((entry,), outcomes, status=status_row(session, after)), None)
 
     async def _noted(self, outcome: CommandOutcome, session: Session) -> Change[OutcomeReply]:
         standing = session.standing

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 import orjson
+from tamiyo_core.events import germinated_blueprint
 from tamiyo_core.replay import action_name
 from tamiyo_leyline import CommandType, TelemetryEventType
 
@@ -54,7 +55,7 @@ class Life(NamedTuple):
     born: Moment
     """The report that first showed it."""
     asked: Issued | None
-    """The last germination asked for before, if no other seed came of it."""
+    """The last germination of its blueprint that was asked for before, if no other seed came of it."""
     ended: Moment | None = None
     """The report that showed its end."""
     fossilized: bool = False
@@ -78,11 +79,13 @@ class Timeline:
         for entry in entries:
             if entry.kind is InputKind.REWIND:
                 self._rewind(rewind_of(entry.attempt, entry.payload))
+            elif entry.kind is InputKind.COMPLETE:
+                self._complete(entry)
             elif entry.epoch is not None:
                 self._report(entry, Moment(entry.attempt, entry.epoch, entry.at))
 
     def _report(self, entry: Entry, moment: Moment) -> None:
-        events: list[dict[str, Any]] = orjson.loads(entry.events) if entry.events else []
+        events = _events(entry)
         for event in events:
             if event["type"] in _ENDS:
                 self._end(event, moment)
@@ -92,13 +95,22 @@ class Timeline:
         if any(event["type"] == TelemetryEventType.COMMAND_ISSUED for event in events):
             self._issue(entry, moment)
 
+    def _complete(self, entry: Entry) -> None:
+        """Ends that were told after the last report."""
+        for event in _events(entry):
+            if event["type"] in _ENDS:
+                self._end(event, Moment(entry.attempt, event["epoch"], entry.at))
+
     def _begin(self, event: dict[str, Any], moment: Moment) -> None:
-        asked = self._germinations[-1] if self._germinations else None
-        if asked is not None and asked.command_id in self._claimed:
-            asked = None
+        asked = self._unclaimed(germinated_blueprint(event["message"]))
         if asked is not None:
             self._claimed.add(asked.command_id)
         self._lives.append(Life(event["seed_id"], event["slot_id"], moment, asked))
+
+    def _unclaimed(self, blueprint_id: str) -> Issued | None:
+        """The latest germination of a blueprint that no seed has come of."""
+        latest = (asked for asked in reversed(self._germinations) if asked.command_id not in self._claimed)
+        return next((asked for asked in latest if asked.command["blueprint_id"] == blueprint_id), None)
 
     def _end(self, event: dict[str, Any], moment: Moment) -> None:
         number = self._alive(event["seed_id"])
@@ -128,10 +140,15 @@ class Timeline:
 
     def _rewind(self, rewind: Rewind) -> None:
         self.rewinds.append(rewind)
-        last = rewind.to_epoch
+        last = rewind.kept_epoch
         self._lives = [_as_of(life, last) for life in self._lives if life.born.epoch <= last]
         self._germinations = [asked for asked in self._germinations if asked.moment.epoch <= last]
         self._claimed = {life.asked.command_id for life in self._lives if life.asked is not None}
+
+
+def _events(entry: Entry) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = orjson.loads(entry.events) if entry.events else []
+    return events
 
 
 def _as_of(life: Life, epoch: int) -> Life:
@@ -151,5 +168,5 @@ def passages(life: Life, rewinds: Iterable[Rewind]) -> list[tuple[int, range]]:
         first = life.born.epoch if attempt == life.born.attempt else 0
         found.append((attempt, range(first, limit + 1)))
         if attempt in opened_by:
-            limit = min(limit, opened_by[attempt].to_epoch)
+            limit = min(limit, opened_by[attempt].kept_epoch)
     return found[::-1]

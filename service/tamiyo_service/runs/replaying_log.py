@@ -7,9 +7,9 @@ from typing import Final, NamedTuple
 
 from tamiyo_service.errors import InvalidRequestError
 from tamiyo_service.runs.series import passages
-from tamiyo_service.runs.timeline import kept_up_to
+from tamiyo_service.runs.timeline import kept_up_to, known_in
 from tamiyo_service.store.protocol import Store
-from tamiyo_service.store.rows import DecisionKey, Entry, InputKind, OutcomeRow, Rewind, RunRow
+from tamiyo_service.store.rows import Entry, InputKind, OutcomeRow, Rewind, RunRow
 
 PAGE: Final = 100
 """Reports in memory at a time."""
@@ -23,6 +23,8 @@ class Line(NamedTuple):
     attempt: int
     passages: Sequence[tuple[int, range]]
     """The attempts that it leads through, each with its epochs, the earliest first."""
+    rewinds: Sequence[Rewind]
+    """Those that it went through."""
     opened_at: Mapping[int, int]
     """The numbers of the inputs that opened the attempts."""
 
@@ -59,7 +61,7 @@ async def line_of(store: Store, run: RunRow, attempt: int | None, until_epoch: i
     last = await kept_up_to(store, run.run_pk, until_epoch, chosen, known)
     stop = 0 if last is None or last.epoch is None else last.epoch + 1
     opened_at = await _opened_at(store, run.run_pk) if known else {}
-    return Line(chosen, passages(chosen, known, range(stop)), opened_at)
+    return Line(chosen, passages(chosen, known, range(stop)), known, opened_at)
 
 
 async def records(store: Store, run: RunRow, line: Line) -> AsyncGenerator[list[Record], None]:
@@ -68,8 +70,15 @@ async def records(store: Store, run: RunRow, line: Line) -> AsyncGenerator[list[
         seq = line.opened_at.get(attempt, 0)
         while page := await store.journal.reports(run.run_pk, attempt, epochs, PAGE):
             told = await _told_between(store, run.run_pk, seq, page)
-            outcomes = await store.outcomes([_key(entry) for entry in page if entry.action != "WAIT"])
-            yield [Record(entry, told.get(entry.seq, ()), outcomes.get(_key(entry), ())) for entry in page]
+            outcomes = await store.outcomes([entry.key for entry in page if entry.action != "WAIT"])
+            yield [
+                Record(
+                    entry,
+                    told.get(entry.seq, ()),
+                    known_in(line.attempt, outcomes.get(entry.key, ()), line.rewinds),
+                )
+                for entry in page
+            ]
             assert page[-1].epoch is not None
             seq, epochs = page[-1].seq, range(page[-1].epoch + 1, epochs.stop)
 
@@ -110,7 +119,3 @@ def _gaps(after: int, page: Sequence[Entry]) -> Iterator[tuple[int, range]]:
         if entry.seq > after + 1:
             yield entry.seq, range(after + 1, entry.seq)
         after = entry.seq
-
-
-def _key(entry: Entry) -> DecisionKey:
-    return DecisionKey(entry.run_pk, entry.attempt, entry.epoch or 0)

@@ -5,12 +5,44 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tamiyo_service.store.protocol import Store
-from tamiyo_service.store.rows import Entry, Rewind
+from tamiyo_service.store.rows import DecisionKey, Entry, OutcomeRow, Rewind
 
 
 def is_superseded(attempt: int, epoch: int, rewinds: Sequence[Rewind]) -> bool:
     """Whether a later rewind discarded the decision about that epoch."""
     return any(rewind.attempt > attempt and epoch > rewind.kept_epoch for rewind in rewinds)
+
+
+def last_attempt(attempt: int, epoch: int, rewinds: Sequence[Rewind]) -> int:
+    """The last attempt in which the decision about that epoch counted; the rewinds in order."""
+    later = (rewind for rewind in rewinds if rewind.attempt > attempt)
+    for rewind in later:
+        if epoch > rewind.kept_epoch:
+            return rewind.attempt - 1
+        attempt = rewind.attempt
+    return attempt
+
+
+def known_in(
+    attempt: int, outcomes: Sequence[OutcomeRow], rewinds: Sequence[Rewind]
+) -> tuple[OutcomeRow, ...]:
+    """Those of some outcomes that the run knew of in an attempt: neither later ones nor discarded ones."""
+    before = [rewind for rewind in rewinds if rewind.attempt <= attempt]
+    return tuple(row for row in outcomes if _is_known(row, attempt, before))
+
+
+def told_of(
+    key: DecisionKey, outcomes: Sequence[OutcomeRow], rewinds: Sequence[Rewind]
+) -> tuple[OutcomeRow, ...]:
+    """The outcomes of a decision's commands, as they stood as long as the decision counted."""
+    return known_in(last_attempt(key.attempt, key.epoch, rewinds), outcomes, rewinds) if outcomes else ()
+
+
+def _is_known(row: OutcomeRow, attempt: int, before: Sequence[Rewind]) -> bool:
+    if row.known_attempt is None:
+        return True
+    discarded = is_superseded(row.known_attempt, row.known_epoch, before)
+    return row.known_attempt <= attempt and not discarded
 
 
 async def kept_up_to(

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tamiyo_service.store.dialect import Database, DatabaseUnusableError, database_at
 from tamiyo_service.store.schema import journal
 
-REVISION: Final = "0005"
+REVISION: Final = "0006"
 """The schema this version works with: the latest migration."""
 _VERSION_TABLE: Final = "alembic_version"
 _SCRIPTS: Final = "tamiyo_service:migrations"

@@ -65,6 +65,14 @@ class RunRow(NamedTuple):
     """The policy an operator gave it since, a PolicyChoice as JSON; None: that of its configuration."""
 
 
+class DecisionKey(NamedTuple):
+    """Names a decision."""
+
+    run_pk: int
+    attempt: int
+    epoch: int
+
+
 class Entry(NamedTuple):
     """One numbered input of a run, with what it led to. Entries are only ever appended.
 
@@ -106,6 +114,11 @@ class Entry(NamedTuple):
     with. Of a late report, or of another input: the one that waits for the next report."""
 
     @property
+    def key(self) -> DecisionKey:
+        """Of the decision, where it is a report."""
+        return DecisionKey(self.run_pk, self.attempt, self.epoch or 0)
+
+    @property
     def waiting_override(self) -> str | None:
         """The operator's order that waits after this input."""
         return None if self.kind is InputKind.REPORT and not self.backfill else self.override
@@ -134,6 +147,8 @@ class OutcomeRow(NamedTuple):
     status: str
     known_epoch: int
     detail: str
+    known_attempt: int | None = None
+    """None: it was stored before this was."""
 
 
 class StatusRow(NamedTuple):
@@ -273,14 +288,6 @@ class RunFilter:
     silent_since: int | None = None
     after: Position | None = None
     prefixes: tuple[str, ...] = ()
-
-
-class DecisionKey(NamedTuple):
-    """Names a decision."""
-
-    run_pk: int
-    attempt: int
-    epoch: int
 
 
 class ClientDecisionRow(NamedTuple):

@@ -119,6 +119,7 @@ command_outcomes: Final = Table(
     Column("status", Text, nullable=False),
     Column("known_epoch", BigInteger, nullable=False),
     Column("detail", Text, nullable=False),
+    Column("known_attempt", BigInteger),
     Index("ix_command_outcomes_decision", "run_pk", "attempt", "epoch"),
 )
 """What became of commands, by the decision that issued them."""
