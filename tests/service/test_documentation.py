@@ -11,6 +11,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.openapi.models import OpenAPI
+from pydantic import ValidationError
+from tamiyo_leyline.api import HoldRequest
 from tamiyo_leyline.problem import PROBLEM_MEDIA_TYPE, RETRYABLE, STATUS_OF, ProblemCode
 from tamiyo_service import Settings, errors
 from tamiyo_service.api.errors import CODE_OF, problem, problem_response
@@ -205,3 +207,17 @@ def test_the_documentation_page_shows_text_as_text() -> None:
     }
     assert "<img" not in reference(document)
     assert reference(document).count("&lt;img") > 6
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("**/*.md")), ids=lambda page: page.name)
+def test_every_table_is_whole(page: Path) -> None:
+    tables = re.findall(r"(?:^\|.*\n)+", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [table for table in tables if not re.match(r".*\n\|[-:| ]+\|\n", table)] == []
+
+
+def test_what_may_be_said_as_a_reason_is_documented() -> None:
+    longest = "x" * 128
+    HoldRequest(reason=longest, by=longest)
+    with pytest.raises(ValidationError):
+        HoldRequest(reason=longest + "x")
+    assert "Every `reason` and `by` is a text of 1 to 128 characters" in (DOCS / "http.md").read_text()
