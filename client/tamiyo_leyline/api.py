@@ -80,6 +80,14 @@ class OverrideView(Answer):
     by: str | None = Field(None, description="Who ordered it; null: nobody said.")
 
 
+class HoldView(Answer):
+    """An operator's hold: every decision is WAIT until somebody releases the run."""
+
+    reason: str = Field(description="Why.")
+    by: str | None = Field(None, description="Who ordered it; null: nobody said.")
+    since: Timestamp = Field(description="UTC.")
+
+
 class RunView(Answer):
     """A run as it stands."""
 
@@ -97,6 +105,7 @@ class RunView(Answer):
     counts: dict[str, int] = Field(description="Decisions by action, over all attempts.")
     seeds: tuple[SeedView, ...] = Field(description="The seeds of the last report.")
     labels: dict[str, str] = Field(description="The operator's own keys and values.")
+    hold: HoldView | None = Field(None, description="The hold in force; null: none.")
     override: OverrideView | None = Field(
         None, description="What an operator ordered for the next report; null: nothing."
     )

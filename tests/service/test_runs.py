@@ -103,6 +103,21 @@ async def test_holding_twice_takes_the_new_reason(any_service: Service) -> None:
     assert reply["commands"][0]["reason"] == "held by operator: second"
 
 
+async def test_a_held_run_tells_why_by_whom_and_since_when(any_service: Service) -> None:
+    for run_id in ("run", "other"):
+        await any_service.http.put(f"/runs/{run_id}", json={})
+    assert (await any_service.get("/runs/run"))["hold"] is None
+    for reason, by in (("first", "ann"), ("second", None)):
+        held = await any_service.http.put("/runs/run/hold", json={"reason": reason, "by": by})
+        hold = held.json()["hold"]
+        assert (hold["reason"], hold["by"], hold["since"]) == (reason, by, held.json()["updated_at"])
+    await any_service.http.post("/runs/run/notes", json={"text": "still so"})
+    assert (await any_service.get("/runs/run"))["hold"] == hold
+    listed = {run["run_id"]: run["hold"] for run in (await any_service.get("/runs"))["items"]}
+    assert listed == {"run": hold, "other": None}
+    assert (await any_service.http.delete("/runs/run/hold")).json()["hold"] is None
+
+
 async def test_releasing_a_run_that_is_not_held_changes_nothing(any_service: Service) -> None:
     await any_service.report("run", 0)
     before = await any_service.get("/runs/run")

@@ -2,7 +2,7 @@
 
 import { hold, release, setLabels } from "./api.js";
 import { announce, h, setText, show } from "./dom.js";
-import { ago, fixed, measured, percent, whole } from "./format.js";
+import { ago, exact, fixed, measured, percent, whole } from "./format.js";
 import { ordering } from "./ordering.js";
 import { pickRun } from "./pick_run.js";
 import { confirmDialog, labelChips, statusChip, statusOf } from "./parts.js";
@@ -18,6 +18,7 @@ export function runHead(id, live, changed) {
   const compare = h("button", { type: "button", class: "quiet", on: { click: () => pickRun(id, (other) => go(toCompare(id, other))) } }, "Compare");
   const replay = h("button", { type: "button", class: "quiet", on: { click: () => go(toReplay(id)) } }, "Replay");
   const orders = ordering(id, changed);
+  const holding = h("div", { class: "order-line", hidden: true });
   let run = null;
   const shown = {};
 
@@ -32,6 +33,7 @@ export function runHead(id, live, changed) {
       h("div", { class: "buttons" }, replay, compare, edit, orders.buttons, steer),
     ),
     labels,
+    holding,
     orders.waiting,
     figures,
   );
@@ -40,16 +42,23 @@ export function runHead(id, live, changed) {
     run = fresh;
     orders.update(run);
     const standing = statusOf(run, Date.now());
-    const last = { standing, status: run.status, result: run.result, labels: run.labels };
+    const last = { standing, status: run.status, result: run.result, labels: run.labels, hold: run.hold };
     const text = JSON.stringify(last);
     if (shown.state !== text) {
       shown.state = text;
       show(status, statusChip(standing, run.result));
       show(labels, labelChips(run.labels));
+      holding.hidden = !run.hold;
+      if (run.hold) show(holding, held(run.hold));
       steering();
     }
     setText(policy, `${run.policy.name} ${run.policy.version}${run.attempt ? ` · attempt ${run.attempt}` : ""}`);
     tell(series);
+  }
+
+  function held({ reason, by, since }) {
+    const told = h("time", { datetime: since, title: exact(since) }, ago(since, Date.now()));
+    return [h("span", { class: "muted" }, "Held, ", told, ":"), h("span", { class: "reason" }, `${reason}${by ? ` — ${by}` : ""}`)];
   }
 
   function steering() {
@@ -85,7 +94,7 @@ export function runHead(id, live, changed) {
     confirmDialog({
       title: "Hold this run?",
       about: "From its next report on it is only told to wait, until somebody releases it. The training itself goes on.",
-      fields: [{ name: "reason", label: "Why", most: 256, hint: "Shown with every decision while it is held." }],
+      fields: [{ name: "reason", label: "Why", most: 128, hint: "Shown with every decision while it is held." }],
       confirm: "Hold",
       danger: true,
       work: async ({ reason }) => {

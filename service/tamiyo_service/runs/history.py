@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from tamiyo_leyline import (
     ShadowDecision,
     TrainingSignals,
 )
-from tamiyo_leyline.api import RunView, SeedView
+from tamiyo_leyline.api import HoldView, RunView, SeedView
 
 from tamiyo_service.clock import from_micros
 from tamiyo_service.errors import DecisionNotFoundError, ExplanationError, no_such_run
@@ -36,6 +37,7 @@ from tamiyo_service.store.rows import (
     DecisionRow,
     Entry,
     Found,
+    InputKind,
     OutcomeRow,
     Overview,
     Rewind,
@@ -193,11 +195,22 @@ class History:
         run_pks = [run.run_pk for run in runs]
         overviews = await self._store.overviews(run_pks)
         labels = await self._store.labels(run_pks)
-        views = (self._view(run, overviews[run.run_pk], labels[run.run_pk]) for run in runs)
+        holds = await self._holds([pk for pk in run_pks if _is_held(overviews[pk])])
+        views = (
+            self._view(run, overviews[run.run_pk], labels[run.run_pk], holds.get(run.run_pk)) for run in runs
+        )
         lasts = (overviews[run.run_pk].last for run in runs)
         return [(view, 0 if last is None else last.seq) for view, last in zip(views, lasts, strict=True)]
 
-    def _view(self, run: RunRow, overview: Overview, labels: dict[str, str]) -> RunView:
+    async def _holds(self, run_pks: Sequence[int]) -> dict[int, HoldView]:
+        """The holds in force of these runs: the latest of each."""
+        reads = (self._store.journal.inputs(run_pk, InputKind.HOLD, None, 1) for run_pk in run_pks)
+        found = await asyncio.gather(*reads)
+        return {entry.run_pk: _hold_view(entry) for entries in found for entry in entries}
+
+    def _view(
+        self, run: RunRow, overview: Overview, labels: dict[str, str], hold: HoldView | None
+    ) -> RunView:
         engine, config = self._engines.stored_with_config(run.config)
         if run.chosen is not None:
             engine = self._engines.of_run(run)
@@ -216,6 +229,7 @@ class History:
             config=config,
             rules_version=run.rules_version,
             policy=identity_of(engine),
+            hold=hold,
             override=None if standing.override is None else override_view(standing.override),
             counts=overview.counts,
             seeds=tuple(map(_seed_view, standing.state.tracker.seeds)),
@@ -231,6 +245,15 @@ def _seed_view(seed: SeedTrack) -> SeedView:
         stage=SeedStage(seed.stage),
         alpha=seed.alpha,
     )
+
+
+def _is_held(overview: Overview) -> bool:
+    return overview.last is not None and overview.last.hold is not None
+
+
+def _hold_view(entry: Entry) -> HoldView:
+    content = orjson.loads(entry.payload)
+    return HoldView(reason=content["reason"], by=content.get("by"), since=from_micros(entry.at))
 
 
 def item_json(entry: Entry, rewinds: Sequence[Rewind], outcomes: Sequence[OutcomeRow]) -> str:
