@@ -132,6 +132,7 @@ def _facts(view: RunView) -> Table:
         "last report": seen,
         "created": view.created_at.isoformat(timespec="seconds"),
         "policy": f"{view.policy.name} {view.policy.version}",
+        **_hold(view),
         **_order(view),
         "topology": view.config.topology.name,
         "decisions": ", ".join(f"{count} {name}" for name, count in sorted(view.counts.items()))
@@ -142,6 +143,15 @@ def _facts(view: RunView) -> Table:
     for name, value in facts.items():
         table.add_row(plain(name), plain(value))
     return table
+
+
+def _hold(view: RunView) -> dict[str, str]:
+    """Why an operator holds the run."""
+    hold = view.hold
+    if hold is None:
+        return {}
+    by = "" if hold.by is None else f" ({hold.by})"
+    return {"held": f"since {hold.since.isoformat(timespec='seconds')}: {hold.reason}{by}"}
 
 
 def _order(view: RunView) -> dict[str, str]:

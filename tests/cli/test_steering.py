@@ -29,6 +29,9 @@ def notes(url: str) -> list[tuple[str | None, str]]:
 def test_a_run_is_held_and_released(told: str) -> None:
     assert invoke("hold", "grown", "--reason", "look first", "--url", told) == (0, "grown: HELD\n", "")
     assert status(told) == "HELD"
+    assert ": look first" in invoke("show", "grown", "--url", told)[1]
+    invoke("hold", "grown", "--reason", "look again", "--by", "ada", "--url", told)
+    assert ": look again (ada)" in invoke("show", "grown", "--url", told)[1]
     code, output, _ = invoke("release", "grown", "--reason", "looked", "--by", "ada", "--url", told, "--json")
     assert code == 0
     assert json.loads(output)["status"] == "ACTIVE"
