@@ -56,8 +56,7 @@ async def line_of(store: Store, run: RunRow, attempt: int | None, until_epoch: i
     if attempt is not None and attempt > newest:
         raise InvalidRequestError(f"the last attempt of run {run.run_id} is {newest}", field="attempt")
     chosen = newest if attempt is None else attempt
-    # What an attempt continues ends with the report it resumed after, however far it was said to go back.
-    known = [_resumed(rewind) for rewind in rewinds if rewind.attempt <= chosen]
+    known = [rewind for rewind in rewinds if rewind.attempt <= chosen]
     last = await kept_up_to(store, run.run_pk, until_epoch, chosen, known)
     stop = 0 if last is None or last.epoch is None else last.epoch + 1
     opened_at = await _opened_at(store, run.run_pk) if known else {}
@@ -81,10 +80,6 @@ async def records(store: Store, run: RunRow, line: Line) -> AsyncGenerator[list[
             ]
             assert page[-1].epoch is not None
             seq, epochs = page[-1].seq, range(page[-1].epoch + 1, epochs.stop)
-
-
-def _resumed(rewind: Rewind) -> Rewind:
-    return rewind._replace(to_epoch=rewind.kept_epoch)
 
 
 async def _opened_at(store: Store, run_pk: int) -> dict[int, int]:
