@@ -1,6 +1,8 @@
-"""Settings of the environment, for commands that work without a service."""
+"""Settings of the environment, for commands that need them; and what is wrong with them, in a line each."""
 
 from __future__ import annotations
+
+from collections.abc import Container, Iterator
 
 import typer
 from pydantic import ValidationError
@@ -17,6 +19,25 @@ def settings_for(command: str) -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        for fault in field_errors(error):
-            typer.echo(f"tamiyo {command}: {PREFIX}{fault.field.upper()}: {fault.message}", err=True)
-        raise typer.Exit(2) from error
+        raise refused(command, error) from error
+
+
+def refused(command: str, error: ValidationError, options: Container[str] = ()) -> typer.Exit:
+    """The end of a command whose settings cannot be used, after saying why.
+
+    Args:
+        command: that was called.
+        error: what is wrong with them.
+        options: settings that were given as options of the command.
+    """
+    for fault in faults(error, options):
+        typer.echo(f"tamiyo {command}: {fault}", err=True)
+    return typer.Exit(2)
+
+
+def faults(error: ValidationError, options: Container[str] = ()) -> Iterator[str]:
+    """What is wrong with settings, each under the name it was given by: the variable's, or the option's."""
+    for fault in field_errors(error):
+        option = f"--{fault.field.replace('_', '-')}"
+        name = option if fault.field in options else PREFIX + fault.field.upper()
+        yield f"{name}: {fault.message}" if fault.field else fault.message

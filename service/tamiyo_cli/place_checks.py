@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
-from tamiyo_leyline.validation import field_errors
 from tamiyo_service.clock import to_micros, utc_now
 from tamiyo_service.learned.artifacts import Artifact, Library, Refused
 from tamiyo_service.retention.archive import ArchiveError
 from tamiyo_service.retention.opening import open_archive
 from tamiyo_service.serve import CertificateError, require_certificate
-from tamiyo_service.settings import PREFIX, Settings, unknown_variables
+from tamiyo_service.settings import Settings, unknown_variables
 from tamiyo_service.store.dialect import Database, DatabaseUnusableError, DatabaseUrlError, database_at
 from tamiyo_service.store.keys import usable_keys
 from tamiyo_service.store.migrate import REVISION, pending, schema_revision
 from tamiyo_service.store.sqlite import SqliteDatabase
 
+from tamiyo_cli.environment import faults
 from tamiyo_cli.findings import Finding, failed, ok, skipped, warning
 
 _GIB: Final = 2**30
@@ -38,9 +38,9 @@ def settings_of(environment: Mapping[str, str]) -> tuple[Settings | None, list[F
         settings = Settings()
         require_certificate(settings)
     except ValidationError as error:
-        for fault in field_errors(error):
-            message = f"{PREFIX}{fault.field.upper()}: {fault.message}"
-            found.append(failed("configuration", message, "correct it; see docs/settings.md"))
+        found += [
+            failed("configuration", fault, "correct it; see docs/settings.md") for fault in faults(error)
+        ]
         return None, found
     except CertificateError as error:
         remedy = "correct TAMIYO_TLS_CERTFILE and TAMIYO_TLS_KEYFILE"

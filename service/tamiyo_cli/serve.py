@@ -9,7 +9,6 @@ from typing import Any
 
 import typer
 from pydantic import ValidationError
-from tamiyo_leyline.validation import field_errors
 
 
 def serve_until_stopped(
@@ -18,7 +17,8 @@ def serve_until_stopped(
     """Run the service with settings from the environment, arguments first, until it is told to stop.
 
     Raises:
-        typer.Exit: with status 2, after saying what is wrong, if the settings cannot be used.
+        typer.Exit: with status 2, after saying what is wrong, if the settings cannot be used; with
+            status 1 if nothing can listen where they say.
     """
     with _no_collection():
         _serve({"host": host, "port": port, "workers": workers, "database_url": database_url})
@@ -38,18 +38,23 @@ def _no_collection() -> Iterator[None]:
 
 
 def _serve(options: dict[str, Any]) -> None:
+    from tamiyo_service.listening import ListenError
     from tamiyo_service.observability.tracing import TracingError
     from tamiyo_service.retention.archive import ArchiveError
     from tamiyo_service.serve import CertificateError, serve
     from tamiyo_service.settings import Settings
     from tamiyo_service.store.dialect import DatabaseUnusableError, DatabaseUrlError
 
+    from tamiyo_cli.environment import refused
+
+    given = {name: value for name, value in options.items() if value is not None}
     try:
-        serve(Settings(**{name: value for name, value in options.items() if value is not None}))
+        serve(Settings(**given))
     except ValidationError as error:
-        for fault in field_errors(error):
-            typer.echo(f"tamiyo serve: {fault.field}: {fault.message}", err=True)
-        raise typer.Exit(2) from error
+        raise refused("serve", error, given) from error
     except (CertificateError, ArchiveError, DatabaseUrlError, DatabaseUnusableError, TracingError) as error:
         typer.echo(f"tamiyo serve: {error}", err=True)
         raise typer.Exit(2) from error
+    except ListenError as error:
+        typer.echo(f"tamiyo serve: {error}", err=True)
+        raise typer.Exit(1) from error

@@ -7,16 +7,20 @@ import signal
 import socket
 import ssl
 import threading
+from collections.abc import Iterator
 from types import FrameType
 from typing import Final
 
 import structlog
 import uvicorn
-from tamiyo_leyline import __version__
+from tamiyo_core.learned import LEARNED
+from tamiyo_core.registry import UnknownPolicyError, build_policy
+from tamiyo_leyline import PolicyChoice, RunConfig, __version__
 
+from tamiyo_service.listening import require_address
 from tamiyo_service.logs import configure_logs
 from tamiyo_service.process import served_app, server_config
-from tamiyo_service.settings import Settings, unknown_variables
+from tamiyo_service.settings import Settings, shadow_choices, unknown_variables
 from tamiyo_service.store import prepare_database
 from tamiyo_service.workers import serve_with_workers
 
@@ -46,14 +50,18 @@ def serve(settings: Settings | None = None) -> None:
         CertificateError: if the certificate or its key cannot be used.
         DatabaseUrlError: if the database URL cannot be used.
         DatabaseUnusableError: if the database cannot be used.
+        ListenError: if nothing can listen on the host and port.
     """
     settings = Settings() if settings is None else settings
     require_certificate(settings)
     configure_logs(settings.log_level)
     for name, meant in unknown_variables(os.environ).items():
         _LOG.warning("unknown_setting", variable=name, did_you_mean=meant)
+    for choice, reason in _absent_shadows(settings):
+        _LOG.warning("shadow_absent", policy=choice.name, version=choice.version, reason=reason)
     # Here and not only in the server's start, which tells its failures with a traceback.
     prepare_database(settings.database_url)
+    require_address(settings.host, settings.port)
     if settings.workers > 1:
         serve_with_workers(settings)
     else:
@@ -64,6 +72,17 @@ def serve(settings: Settings | None = None) -> None:
             signal.signal(signal.SIGINT, _ignore)
         server.run()
     _LOG.info("stopped")
+
+
+def _absent_shadows(settings: Settings) -> Iterator[tuple[PolicyChoice, str]]:
+    """The shadow policies that cannot be had, and why; whether the learned one can, its runs will tell."""
+    for choice in shadow_choices(settings.shadow) if settings.shadow else ():
+        if choice.name == LEARNED:
+            continue
+        try:
+            build_policy(RunConfig(policy=choice))
+        except UnknownPolicyError as error:
+            yield choice, str(error)
 
 
 def require_certificate(settings: Settings) -> None:

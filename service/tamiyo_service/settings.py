@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,6 +25,7 @@ from tamiyo_service.auth.limits import parse_rate
 from tamiyo_service.retention.durations import Duration
 
 PREFIX: Final = "TAMIYO_"
+_DEVICE: Final = re.compile(r"auto|cpu|cuda(:\d{1,3})?", re.ASCII)
 _OF_OTHERS: Final = frozenset(
     f"TAMIYO_{name}"
     for name in ("URL", "API_KEY", "IMAGE", "CUDA_IMAGE", "TRAINER_IMAGE", "TARGET", "SECRETS")
@@ -57,6 +59,12 @@ def shadow_choices(text: str) -> tuple[PolicyChoice, ...]:
 
 def _choices(text: str) -> str:
     shadow_choices(text)
+    return text
+
+
+def _device(text: str) -> str:
+    if not _DEVICE.fullmatch(text):
+        raise ValueError("must be auto, cpu, cuda or cuda:N, such as cuda:0")
     return text
 
 
@@ -159,7 +167,7 @@ class Settings(BaseSettings):
         description="Folder of the learned policy's artifacts, NAME/VERSION/manifest.json; those that Tamiyo "
         "brings are known besides.",
     )
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")] = Field(
+    device: Annotated[str, AfterValidator(_device)] = Field(
         "auto", description="Where networks run: cpu, cuda, cuda:N, or auto, a GPU if there is one."
     )
     model_deadline: Annotated[float, Field(gt=0)] = Field(
@@ -238,7 +246,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _has_certificate(self) -> Settings:
         if self.tls_keyfile is not None and self.tls_certfile is None:
-            raise ValueError("tls_keyfile is of no use without tls_certfile")
+            raise ValueError("TAMIYO_TLS_KEYFILE is of no use without TAMIYO_TLS_CERTFILE")
         return self
 
     @property

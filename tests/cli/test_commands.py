@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from tamiyo_cli.app import app
+from tamiyo_cli.environment import faults
 from tamiyo_cli.local_service import local_service
 from tamiyo_cli.terminal import harmless
 from tamiyo_client import TamiyoClient
 from tamiyo_leyline import __version__
+from tamiyo_service import Settings
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -174,6 +178,58 @@ def test_serve_says_in_one_line_why_a_database_cannot_be_used(tmp_path: Path) ->
     assert finished.returncode == 2
     assert "notes.db" in finished.stderr
     assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("RETENTION", "soon", "'soon' is no duration"),
+        ("DEVICE", "gpu", "must be auto, cpu, cuda or cuda:N"),
+        ("AUTO_CREATE", "maybe", "must be true or false, got"),
+        ("WORKERS", "many", "must be a whole number, got"),
+        ("STALL_SECONDS", "long", "must be a number, got"),
+        ("LOG_LEVEL", "loud", "must be 'debug', 'info', 'warning' or 'error'"),
+    ],
+)
+def test_a_bad_setting_is_told_with_the_variable_it_came_from(variable: str, value: str, told: str) -> None:
+    name = f"TAMIYO_{variable}"
+    for command in (["serve"], ["prune", "--dry-run"]):
+        result = CliRunner().invoke(app, command, env={name: value})
+        assert result.exit_code == 2
+        assert result.output.startswith(f"tamiyo {command[0]}: {name}: ")
+        assert told in result.output
+        assert len(result.output.splitlines()) == 1
+
+
+def test_a_bad_option_is_told_as_one() -> None:
+    with pytest.raises(ValidationError) as error:
+        Settings(port=70_000, workers=0)
+    told = [*faults(error.value, {"port"})]
+    assert told[0].startswith("--port: ")
+    assert told[1].startswith("TAMIYO_WORKERS: ")
+
+
+def test_settings_that_do_not_go_together_are_named_as_variables() -> None:
+    result = CliRunner().invoke(app, ["serve"], env={"TAMIYO_TLS_KEYFILE": "key.pem"})
+
+    assert result.exit_code == 2
+    assert result.output.startswith(
+        "tamiyo serve: TAMIYO_TLS_KEYFILE is of no use without TAMIYO_TLS_CERTFILE"
+    )
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_serve_says_in_one_line_that_its_port_is_taken(tmp_path: Path, workers: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "tamiyo_cli", "serve", "--port", port, "--workers", workers]
+        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+
+    assert ended.returncode == 1
+    told = f"tamiyo serve: cannot listen on 127.0.0.1 port {port}: something listens there already"
+    assert ended.stderr.startswith(told)
+    assert "--port or TAMIYO_PORT" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("file", ["nowhere/r.json", "."])

@@ -123,5 +123,5 @@ def test_nobody_can_believe_everybody(text: str) -> None:
 
 
 def test_a_key_without_a_certificate_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="tls_certfile"):
+    with pytest.raises(ValueError, match="TAMIYO_TLS_CERTFILE"):
         Settings(tls_keyfile=tmp_path / "key.pem")

@@ -47,6 +47,22 @@ def test_a_misspelt_setting_is_in_the_log_of_the_start(tmp_path: Path) -> None:
     assert (entry["variable"], entry["did_you_mean"]) == ("TAMIYO_PRT", "TAMIYO_PORT")
 
 
+def test_a_shadow_policy_that_is_not_there_is_in_the_log_of_the_start(tmp_path: Path) -> None:
+    program = "from tamiyo_service import Settings, serve\n"
+    program += "shadow = 'heuristic,nonesuch,heuristic@0.1,learned'\n"
+    program += (
+        f"serve(Settings(database_url='sqlite:///{tmp_path}', shadow=shadow))  # a folder: it ends at once"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    entries = [json.loads(line) for line in ended.stderr.splitlines() if line.startswith("{")]
+    absent = [entry for entry in entries if entry["event"] == "shadow_absent"]
+    assert [(entry["policy"], entry["version"]) for entry in absent] == [
+        ("nonesuch", None),
+        ("heuristic", "0.1"),
+    ]
+    assert "unknown policy 'nonesuch'; valid: heuristic" in absent[0]["reason"]
+
+
 def test_a_password_in_a_file_is_that_of_the_database(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("p@ss:w/rd\n", encoding="utf-8")
