@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
+from tamiyo_service.auth.first_key import first_key
 from tamiyo_service.clock import to_micros, utc_now
 from tamiyo_service.learned.artifacts import Artifact, Library, Refused
 from tamiyo_service.retention.archive import ArchiveError
@@ -72,13 +73,17 @@ def store_findings(url: str) -> Iterator[Finding]:
 def key_findings(settings: Settings, url: str) -> Iterator[Finding]:
     """Whether anybody can call, where callers need keys."""
     if not settings.keys_required:
-        yield skipped("keys", "none are asked for: whoever reaches the service may do everything")
+        yield skipped(
+            "keys",
+            "by the settings of this environment none are asked for: whoever reaches a service that is "
+            "started with them may do everything",
+        )
         return
-    remedy = "make one: tamiyo keys create --name NAME --scope admin"
     try:
         database = database_at(url)
     except DatabaseUrlError:
         return
+    remedy = f"make one: {first_key(url)}"
     try:
         if schema_revision(database) != REVISION:
             yield warning("keys", "callers need keys, and the database is yet to be made or upgraded", remedy)

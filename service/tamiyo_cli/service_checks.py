@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -9,14 +10,17 @@ from typing import Final
 
 import httpx
 from pydantic import ValidationError
+from tamiyo_client.settings import API_KEY_VARIABLE
 from tamiyo_leyline import LEYLINE_VERSION, __version__
 from tamiyo_leyline.api import Health
 
-from tamiyo_cli.findings import Finding, failed, ok, skipped, warning
+from tamiyo_cli.findings import Finding, Verdict, failed, ok, skipped, warning
 from tamiyo_cli.remote import RefusedError, Remote
 
 _SKEW: Final = timedelta(seconds=5)
-"""Silence, retention and moments in lists are told by the service's clock; headers have whole seconds."""
+"""Silence, retention and moments in lists are told by the service's clock."""
+_COARSE: Final = timedelta(seconds=1)
+"""A header has whole seconds, and the server writes it once a second: it is up to two late, one on average."""
 
 
 def service_findings(url: str, *, expected: bool) -> Iterator[Finding]:
@@ -31,8 +35,10 @@ def service_findings(url: str, *, expected: bool) -> Iterator[Finding]:
             response = remote.call("GET", "/healthz")
             now = datetime.now(UTC)
             yield _version(response)
-            yield _clock(response, now)
-            yield _readiness(remote)
+            yield clock(response, now)
+            readiness = _readiness(remote)
+            yield readiness
+            yield _access(remote) if readiness.verdict is Verdict.OK else skipped("access", "not ready")
     except (RefusedError, httpx.HTTPError) as error:
         told = f"{url} does not answer: {error}"
         if expected:
@@ -56,13 +62,16 @@ def _version(response: httpx.Response) -> Finding:
     return ok("service", told)
 
 
-def _clock(response: httpx.Response, now: datetime) -> Finding:
+def clock(response: httpx.Response, now: datetime) -> Finding:
+    """Whether the clock that an answer tells agrees with this machine's at `now`."""
     text = response.headers.get("date")
     if text is None:
         return skipped("clock", "the service does not tell the time")
-    skew = parsedate_to_datetime(text) - now
+    skew = parsedate_to_datetime(text) + _COARSE - now
+    if abs(skew) <= _COARSE:
+        return ok("clock", "the service's clock and this one agree, as far as whole seconds tell")
     where = "ahead" if skew > timedelta() else "behind"
-    told = f"the service's clock is {abs(skew.total_seconds()):.0f} s {where}"
+    told = f"the service's clock is about {abs(skew.total_seconds()):.0f} s {where}"
     if abs(skew) > _SKEW:
         return warning("clock", told, "synchronise both clocks (NTP)")
     return ok("clock", told)
@@ -74,3 +83,20 @@ def _readiness(remote: Remote) -> Finding:
     except RefusedError as error:
         return failed("readiness", str(error), "see the service's log, its disk and its database")
     return ok("readiness", "decisions can be made and stored")
+
+
+def _access(remote: Remote) -> Finding:
+    """Whether calls about runs are answered, with the key of the environment or without one."""
+    key = bool(os.environ.get(API_KEY_VARIABLE, "").strip())
+    try:
+        remote.call("GET", "/runs", params={"limit": "1"})
+    except RefusedError as error:
+        reason = str(error).partition("; ")[0]
+        if key:
+            remedy = "export one that `tamiyo keys list` shows as live"
+            return failed("access", f"the key of {API_KEY_VARIABLE} is refused: {reason}", remedy)
+        remedy = f"export {API_KEY_VARIABLE}=KEY, with a key that `tamiyo keys create` made"
+        return warning("access", f"a call without a key is refused: {reason}", remedy)
+    return ok(
+        "access", f"calls {f'with the key of {API_KEY_VARIABLE}' if key else 'without a key'} are answered"
+    )

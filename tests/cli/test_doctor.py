@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from tamiyo_cli import service_checks
 from tamiyo_cli.app import app
 from tamiyo_cli.findings import Verdict
 from tamiyo_models import SHIPPED
-from tamiyo_service.store import prepare_database
+from tamiyo_service import Settings
+from tamiyo_service.store import SqlStore, prepare_database
 from tamiyo_service.store.migrate import REVISION
+from tamiyo_service.testing import running_service
 from typer.testing import CliRunner
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "tamiyo-0.1.0.db"
@@ -42,7 +47,8 @@ def database(tmp_path: Path) -> str:
 def test_a_sound_installation_passes(database: str, told: str) -> None:
     code, findings = examine("--database-url", database, "--url", told)
     assert code == 0
-    checks = ("configuration", "store", "disk", "models", "device", "service", "clock", "readiness")
+    checks = ("configuration", "store", "disk", "models", "device")
+    checks += ("service", "clock", "readiness", "access")
     assert {check: findings[check][0]["verdict"] for check in checks} == dict.fromkeys(checks, "ok")
 
 
@@ -85,19 +91,55 @@ def test_a_service_that_nobody_can_call_is_told_of(database: str) -> None:
     required = {"TAMIYO_AUTH": "required"}
     _, findings = examine("--database-url", database, **required)
     (finding,) = findings["keys"]
-    assert (finding["verdict"], "tamiyo keys create" in finding["remedy"]) == ("warning", True)
-    made = ["keys", "create", "--name", "ada", "--scope", "admin", "--database-url", database]
-    assert CliRunner().invoke(app, made).exit_code == 0
+    assert finding["verdict"] == "warning"
+    named = ["--name", "NAME", "--scope", "admin", "--database-url", database]
+    assert finding["remedy"] == f"make one: tamiyo keys create {' '.join(named)}"
+    assert CliRunner().invoke(app, ["keys", "create", *named]).exit_code == 0
     _, findings = examine("--database-url", database, **required)
     assert findings["keys"][0]["verdict"] == "ok"
 
 
 def test_where_no_keys_are_asked_for_that_is_said(database: str) -> None:
     _, findings = examine("--database-url", database)
-    assert (findings["keys"][0]["verdict"], "none are asked for" in findings["keys"][0]["detail"]) == (
-        "skipped",
-        True,
-    )
+    (finding,) = findings["keys"]
+    assert finding["verdict"] == "skipped"
+    assert finding["detail"].startswith("by the settings of this environment none are asked for")
+
+
+def test_a_service_with_keys_is_asked_with_the_key_of_the_environment(database: str) -> None:
+    made = ["keys", "create", "--name", "ada", "--scope", "trainer", "--database-url", database]
+    key = CliRunner().invoke(app, made).stdout.strip()
+    with running_service(Settings(auth="required"), store=SqlStore(database)) as url:
+        arguments = ("--database-url", database, "--url", url)
+        found = [examine(*arguments, TAMIYO_API_KEY=sent) for sent in (key, "", "tamiyo_nonsense")]
+    accesses = [findings["access"][0] for _, findings in found]
+    assert [code for code, _ in found] == [0, 0, 1]
+    assert [access["verdict"] for access in accesses] == ["ok", "warning", "failed"]
+    assert accesses[0]["detail"] == "calls with the key of TAMIYO_API_KEY are answered"
+    assert accesses[1]["detail"].startswith("a call without a key is refused: ")
+    assert "export TAMIYO_API_KEY=KEY" in accesses[1]["remedy"]
+    assert accesses[2]["detail"].startswith("the key of TAMIYO_API_KEY is refused: ")
+    assert "nonsense" not in str(accesses)
+
+
+@pytest.mark.parametrize(
+    ("behind", "told", "verdict"),
+    [
+        (0.0, "agree", Verdict.OK),
+        (1.9, "agree", Verdict.OK),
+        (4.0, "about 3 s behind", Verdict.OK),
+        (-3.0, "about 4 s ahead", Verdict.OK),
+        (60.0, "about 59 s behind", Verdict.WARNING),
+    ],
+)
+def test_a_clock_is_compared_as_finely_as_its_header_tells(
+    behind: float, told: str, verdict: Verdict
+) -> None:
+    moment = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    response = httpx.Response(200, headers={"date": format_datetime(moment, usegmt=True)})
+    finding = service_checks.clock(response, moment + timedelta(seconds=behind))
+    assert finding.verdict is verdict
+    assert told in finding.detail
 
 
 def test_a_newer_database_fails(database: str, tmp_path: Path) -> None:
