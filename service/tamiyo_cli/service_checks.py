@@ -20,7 +20,7 @@ from tamiyo_cli.remote import RefusedError, Remote
 _SKEW: Final = timedelta(seconds=5)
 """Silence, retention and moments in lists are told by the service's clock."""
 _COARSE: Final = timedelta(seconds=1)
-"""A header has whole seconds, and the server writes it once a second: it is up to two late, one on average."""
+"""A header has whole seconds and is written once a second: it is up to two late, one on average."""
 
 
 def service_findings(url: str, *, expected: bool) -> Iterator[Finding]:

@@ -47,8 +47,8 @@ def database(tmp_path: Path) -> str:
 def test_a_sound_installation_passes(database: str, told: str) -> None:
     code, findings = examine("--database-url", database, "--url", told)
     assert code == 0
-    checks = ("configuration", "store", "disk", "models", "device")
-    checks += ("service", "clock", "readiness", "access")
+    here = ("configuration", "store", "disk", "models", "device")
+    checks = (*here, "service", "clock", "readiness", "access")
     assert {check: findings[check][0]["verdict"] for check in checks} == dict.fromkeys(checks, "ok")
 
 
