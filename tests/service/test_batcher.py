@@ -14,6 +14,7 @@ from tamiyo_leyline import RunConfig
 from tamiyo_service.errors import ModelRejectedError
 from tamiyo_service.learned.artifacts import Network
 from tamiyo_service.learned.batcher import AT_ONCE_ROWS, Batcher
+from tamiyo_service.runs.advising import Asked, advice
 
 POLICY = LearnedPolicy(RunConfig(), version="test-1", sha256="a" * 64, observation=TENSOR)
 OTHER = LearnedPolicy(RunConfig(), version="test-2", sha256="b" * 64, observation=TENSOR)
@@ -240,3 +241,44 @@ async def test_closing_leaves_nobody_waiting(shelf: Shelf, network: Echo) -> Non
     network.open.set()
     await closing
     assert values((await under_way)[0]) == [1]
+
+
+async def test_networks_of_reports_that_come_together_are_asked_together(shelf: Shelf) -> None:
+    shelf.there.clear()
+    shelf.loadable = {one.sha256: Echo(one.sha256, "cpu") for one in (POLICY, OTHER)}
+    loading: list[str] = []
+
+    class Noting(Shelf):
+        async def load(self, sha256: str) -> Network:
+            loading.append(sha256)
+            return await shelf.load(sha256)
+
+    batcher = Batcher(Noting(), deadline=GENEROUS, limit=1000)
+    asked: Asked = [(POLICY, (question(1),)), (None, ()), (OTHER, (question(2),)), (POLICY, (question(3),))]
+    advised = asyncio.ensure_future(advice(batcher, asked))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert loading == [POLICY.sha256, OTHER.sha256], "neither waits for the other"
+    shelf.arrived.set()
+    told = [None if one is None else values(one) for one in await advised]
+    assert told == [[1], None, [2], [3]]
+    await batcher.close()
+
+
+async def test_a_network_that_was_waited_for_in_vain_is_used_once_it_is_there(shelf: Shelf) -> None:
+    shelf.there.clear()
+    batcher = Batcher(shelf, deadline=0.05, limit=1000)
+    assert await batcher.advise(POLICY, [(question(1),)]) == ["the network was not loaded within 0.05 s"]
+    batcher._deadline = 2 * GENEROUS
+    again = await asyncio.wait_for(batcher.advise(POLICY, [(question(2),)]), GENEROUS)
+    assert again == ["the network was not loaded within 60 s"], "it is not waited for again"
+    shelf.arrived.set()
+    (refused,) = await batcher.advise(POLICY, [(question(3),)])
+    assert refused == "the network cannot be used: its sha256 is another"
+    shelf.arrived.clear()
+    shelf.loadable[POLICY.sha256] = Echo(POLICY.sha256, "cpu")
+    waiting = asyncio.ensure_future(batcher.advise(POLICY, [(question(4),)]))
+    await asyncio.sleep(0)
+    shelf.arrived.set()
+    assert values((await waiting)[0]) == [4], "a new attempt to load it is waited for"
+    await batcher.close()

@@ -17,9 +17,12 @@ from tamiyo_service.store import MemoryStore
 from tamiyo_service.store.protocol import Ended
 from tamiyo_service.store.rows import Write
 
+from tests.service.artifacts import put_artifact
 from tests.service.conftest import Service, serving
 from tests.service.samples import report
 
+GENEROUS = 30.0
+"""Seconds after which nothing comes any more."""
 _MOODY = """\
 from tamiyo_core import Decision
 
@@ -176,3 +179,40 @@ async def test_a_defect_of_an_advisor_leaves_nobody_waiting(service: Service, la
     intake._seat._advisor = _Mute(later=later)
     answers = await together(service, ("learned", report(1)), ("heuristic", report(1)))
     assert [answer.status_code for answer in answers] == [200, 200], "the long way has an advisor without one"
+
+
+class _Partly:
+    """Has advice at once for one network; that of the others has to be waited for."""
+
+    def __init__(self, ready: str) -> None:
+        self._ready = ready
+        self.asked: asyncio.Queue[str] = asyncio.Queue()
+        self.open = asyncio.Event()
+
+    def at_once(self, policy: AskingPolicy, asked: Sequence[Questions]) -> list[Advice] | None:
+        return ["at once"] * len(asked) if policy.version == self._ready else None
+
+    async def advise(self, policy: AskingPolicy, asked: Sequence[Questions]) -> list[Advice]:
+        self.asked.put_nowait(policy.version)
+        await self.open.wait()
+        return ["later"] * len(asked)
+
+
+async def test_who_waits_for_a_network_keeps_nobody_else_waiting(tmp_path: Path) -> None:
+    versions = ["1.1.0", "1.2.0", "1.3.0"]
+    for version in versions:
+        put_artifact(tmp_path, version)
+    async with serving(MemoryStore(), models=tmp_path) as service:
+        for version in versions:
+            pinned = {"policy": {"name": "learned", "version": f"mine-{version}"}}
+            assert (await service.http.put(f"/runs/{version}", json=pinned)).status_code == 201
+            await service.reports(version, 1)
+        # Reaching inside: no network that the service has waits for a test.
+        advisor = service.app.state.services.intake._seat._advisor = _Partly("mine-1.2.0")
+        first, ready, last = [asyncio.ensure_future(service.report(version, 2)) for version in versions]
+        assert "at once" in (await asyncio.wait_for(ready, GENEROUS)).json()["commands"][0]["reason"]
+        assert {await advisor.asked.get() for _ in "12"} == {"mine-1.1.0", "mine-1.3.0"}, "both are asked"
+        assert not first.done()
+        advisor.open.set()
+        for answer in (await first, await last):
+            assert "later" in answer.json()["commands"][0]["reason"]

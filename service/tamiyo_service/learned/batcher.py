@@ -81,6 +81,7 @@ class Batcher:
         self._deadline = deadline
         self._limit = limit
         self._waiting: dict[str, list[_Item]] = {}
+        self._late: set[str] = set()
         self._pending = 0
         self._busy = False
         self._scheduled = False
@@ -114,14 +115,18 @@ class Batcher:
             self.tally.asking.observe(time.perf_counter() - began, len(asked))
 
     async def _advise(self, policy: AskingPolicy, asked: Sequence[Questions]) -> list[Advice]:
-        until = asyncio.get_running_loop().time() + self._deadline
+        now = asyncio.get_running_loop().time()
+        until = now + self._deadline
         try:
-            async with asyncio.timeout_at(until):
+            # Once a report has waited for a network in vain, those after it go on without until it is there.
+            async with asyncio.timeout_at(now if policy.sha256 in self._late else until):
                 network = self._networks.ready(policy.sha256) or await self._networks.load(policy.sha256)
         except TimeoutError:
+            self._late.add(policy.sha256)
             why = f"the network was not loaded within {self._deadline:g} s"
             return self._without(why, policy, "deadline", asked)
         except TamiyoError as error:
+            self._late.discard(policy.sha256)
             why = f"the network cannot be used: {error.message}"
             return self._without(why, policy, "rejected", asked)
         advice = self._here(policy, network, asked)

@@ -119,16 +119,18 @@ class Seat:
             self._conclude(places, [None] * len(places), spent)
             return
         try:
-            advices = advice_at_once(self._advisor, _asked(places))
+            advices, waiting = advice_at_once(self._advisor, _asked(places))
         except Exception:  # noqa: BLE001 - see `_observe`
             self._set_aside(place.ticket for place in places)
             return
-        if advices is not None:
+        if not waiting:
             self._conclude(places, advices, spent)
             return
-        self._conclude_when_advised([place for place in places if place.observation.questions], spent)
-        unasking = [place for place in places if not place.observation.questions]
-        self._conclude(unasking, [None] * len(unasking), spent)
+        for numbers in waiting:
+            self._conclude_when_advised([places[number] for number in numbers], spent)
+        late = {number for numbers in waiting for number in numbers}
+        at_once = [number for number in range(len(places)) if number not in late]
+        self._conclude([places[number] for number in at_once], [advices[number] for number in at_once], spent)
 
     def _observe(self, tickets: Sequence[Ticket]) -> list[Place]:
         plain = [(ticket, case) for ticket in tickets if (case := self._plain(ticket)) is not None]
