@@ -180,8 +180,8 @@ def _wire(settings: Settings, store: Store | None, clock: Clock, tracer: Tracer 
     if settings.log_decisions:
         store.tally.listener = log_decisions
     registry = Registry(settings.models, settings.device)
-    engines = Engines(registry)
     activations = Activations(store.models, registry, clock)
+    engines = Engines(registry, activations.search)
     beginnings = Beginnings(activations, registry, engines, settings.default_policy)
     choices = shadow_choices(settings.shadow) if settings.shadow else ()
     comparing = Comparing(store, engines, activations, registry, clock, choices)

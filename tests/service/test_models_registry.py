@@ -11,7 +11,8 @@ from tamiyo_core.policy import Question, RowAdvice
 from tamiyo_leyline import PolicyChoice, RunConfig
 from tamiyo_models.manifest import SelfTestRow
 from tamiyo_service.errors import ModelRejectedError, NoArtifactError
-from tamiyo_service.learned.registry import FAILURE_STANDS_SECONDS, Registry
+from tamiyo_service.learned.artifacts import Artifact
+from tamiyo_service.learned.registry import FAILURE_STANDS_SECONDS, MissingPolicy, Registry
 
 from tests.service.artifacts import SHIPPED_POLICY, put_artifact, rewrite, truncate
 
@@ -115,6 +116,21 @@ async def test_a_stored_run_has_its_policy_without_the_artifact() -> None:
     assert (policy.name, policy.version, policy.sha256) == ("learned", "mine-1.1.0", "ab")
     with pytest.raises(ModelRejectedError, match=r"mine-1\.1\.0 is not here any more"):
         await registry.load(policy.sha256)
+
+
+async def test_what_was_seen_once_is_asked_in_its_own_terms_after_it_is_gone(tmp_path: Path) -> None:
+    registry = Registry(tmp_path, "cpu")
+    place = put_artifact(tmp_path)
+    (artifact,) = [one for one in await registry.look() if one.name == "mine"]
+    assert isinstance(artifact, Artifact)
+    assert not registry.knows(learned("mine-1.1.0")), "nobody has told what it was when it was first used"
+    registry.remember([("mine-1.1.0", artifact.sha256)])
+    before = registry.stored_policy(learned("mine-1.1.0"))
+    shutil.rmtree(place)
+    await registry.look()
+    after = registry.stored_policy(learned("mine-1.1.0"))
+    assert not isinstance(after, MissingPolicy)
+    assert after.sha256 == before.sha256 == artifact.sha256
 
 
 async def test_a_device_that_is_not_there_is_told_of() -> None:

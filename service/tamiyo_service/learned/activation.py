@@ -14,12 +14,13 @@ from contextlib import suppress
 from typing import Final
 
 from tamiyo_core.learned import LEARNED
-from tamiyo_leyline import RunConfig, Topology
+from tamiyo_leyline import RunConfig
 
 from tamiyo_service.clock import Clock, to_micros
-from tamiyo_service.errors import ModelRejectedError
+from tamiyo_service.errors import ModelRejectedError, NoArtifactError
 from tamiyo_service.learned.artifacts import Artifact
 from tamiyo_service.learned.registry import Registry
+from tamiyo_service.learned.search import Search
 from tamiyo_service.store.models import ActivationRow, ModelStore, ModelVersion
 
 SHOWN: Final = 100
@@ -39,6 +40,8 @@ class Activations:
         self._store = store
         self._registry = registry
         self._clock = clock
+        self.search: Final = Search(store, registry)
+        """Looks for versions that other processes know."""
 
     async def open(self, *, load: bool) -> None:
         """Take in what was used before, and have active models loaded.
@@ -48,8 +51,7 @@ class Activations:
         Args:
             load: whether to load the active models; if not, each is loaded when it is first needed.
         """
-        used = await self._store.remembered()
-        self._registry.remember((f"{row.name}-{row.version}", row.sha256) for row in used)
+        used = await self.search.remember()
         if used or load:
             await self._registry.look()
         if load:
@@ -97,36 +99,25 @@ class Activations:
         await self._store.activate(row)
         return row
 
-    async def active(self, topology: Topology) -> Artifact:
-        """The artifact that new runs of a topology use.
-
-        Raises:
-            NoArtifactError: if there is none, or if it is gone or was changed.
-        """
-        last = await self._last(topology.name)
-        config = RunConfig(topology=topology)
-        if last is not None:
-            version = f"{last.name}-{last.version}"
-            pinned = config.policy.model_copy(update={"name": LEARNED, "version": version})
-            config = config.model_copy(update={"policy": pinned})
-        return self._registry.require_fitting(config)
-
     async def pinned(self, config: RunConfig) -> RunConfig:
         """The configuration of a run of the learned policy, with the version that decides about it filled in.
 
-        What is on disk is taken as of the registry's last look.
+        What is on disk is taken as of the registry's last look; a version that was not there is looked for.
 
         Raises:
-            NoArtifactError: if there is none.
+            NoArtifactError: if there is none, or if the active one is gone.
             ModelRejectedError: if the artifact is not what it was when it was first used.
         """
-        if config.policy.version is None:
-            artifact = await self.active(config.topology)
-        else:
-            artifact = self._registry.require_fitting(config)
-        await self._require_unchanged(artifact)
-        policy = config.policy.model_copy(update={"version": artifact.policy_version})
-        return config.model_copy(update={"policy": policy})
+        wanted = config if config.policy.version is not None else await self._with_active(config)
+        try:
+            artifact = await self._unchanged(wanted)
+        except (NoArtifactError, ModelRejectedError):
+            if wanted.policy.version is None:
+                raise
+            # Another process may have activated it, after our last look.
+            await self.search.look_for(wanted.policy.version)
+            artifact = await self._unchanged(wanted)
+        return _with_version(config, artifact.policy_version)
 
     async def history(self) -> list[ActivationRow]:
         """The latest activations, the newest first."""
@@ -135,6 +126,16 @@ class Activations:
     async def _last(self, topology: str) -> ActivationRow | None:
         rows = await self._store.activations(topology, 1)
         return rows[0] if rows else None
+
+    async def _with_active(self, config: RunConfig) -> RunConfig:
+        """With the version that was activated for its topology, if any was."""
+        last = await self._last(config.topology.name)
+        return config if last is None else _with_version(config, f"{last.name}-{last.version}")
+
+    async def _unchanged(self, config: RunConfig) -> Artifact:
+        artifact = self._registry.require_fitting(config)
+        await self._require_unchanged(artifact)
+        return artifact
 
     async def _require_unchanged(self, artifact: Artifact) -> None:
         version = artifact.policy_version
@@ -146,3 +147,8 @@ class Activations:
             self._registry.remember([(version, first)])
         if first != artifact.sha256:
             raise ModelRejectedError(self._registry.changed_in_place(artifact, first), field="policy.version")
+
+
+def _with_version(config: RunConfig, version: str) -> RunConfig:
+    policy = config.policy.model_copy(update={"name": LEARNED, "version": version})
+    return config.model_copy(update={"policy": policy})

@@ -32,6 +32,10 @@ _SHADOW_DEVICE: Final = "cpu"
 _LOG: Final = structlog.get_logger(__name__)
 
 
+class MissingPolicy(LearnedPolicy):
+    """Stands in for the policy of a run whose artifact was never seen here: the heuristic decides."""
+
+
 class Registry:
     """Knows the models; for use in the event loop.
 
@@ -48,14 +52,14 @@ class Registry:
         self._device = device
         self._clock = clock
         self._found: tuple[Found, ...] | None = None
+        self._seen: dict[str, Artifact] = {}
         self._first_used: dict[str, str] = {}
         self._serving = _Networks(partial(self._load, device=device), clock)
         self._shadowing = _Networks(partial(self._load, device=_SHADOW_DEVICE), clock)
 
     async def look(self) -> tuple[Found, ...]:
         """Everything there is now: sound, or refused and why."""
-        self._found = await asyncio.to_thread(self._library.look)
-        return self._found
+        return self._take_in(await asyncio.to_thread(self._library.look))
 
     def remember(self, versions: Iterable[tuple[str, str]]) -> None:
         """Take note of what policy versions were when they were first used, each with its SHA-256."""
@@ -103,18 +107,30 @@ class Registry:
         """The learned policy of a run; no network is loaded.
 
         Raises:
-            NoArtifactError: if there is no artifact of that version for the run's topology.
+            NoArtifactError: if no artifact of that version was seen that is for the run's topology.
         """
-        return self._policy(config, self.require_fitting(config))
+        artifact = self._as_first_used(config) or self.require_fitting(config)
+        version = artifact.policy_version
+        # Of a version that was changed in place the runs keep the identity; it is refused when it is loaded.
+        sha256 = self._first_used.get(version, artifact.sha256)
+        observation = OBSERVATIONS[artifact.observation]
+        return LearnedPolicy(config, version=version, sha256=sha256, observation=observation)
 
     def stored_policy(self, config: RunConfig) -> LearnedPolicy:
-        """The learned policy of a run that exists; if its artifact is gone, the heuristic decides instead."""
-        try:
+        """The learned policy of a run that exists; a stand-in if its artifact was never seen here."""
+        if self.knows(config):
             return self.policy(config)
-        except NoArtifactError:
-            version = config.policy.version or "unknown"
-            sha256 = self._first_used.get(version, "")
-            return LearnedPolicy(config, version=version, sha256=sha256, observation=TENSOR)
+        version = config.policy.version or "unknown"
+        sha256 = self._first_used.get(version, "")
+        return MissingPolicy(config, version=version, sha256=sha256, observation=TENSOR)
+
+    def knows(self, config: RunConfig) -> bool:
+        """Whether the artifact of a run that exists was seen here, as it was when it was first used."""
+        return self._as_first_used(config) is not None
+
+    def is_outdated(self, config: RunConfig, stand_in: MissingPolicy) -> bool:
+        """Whether more is known by now than when `stored_policy` made a stand-in."""
+        return self.knows(config) or stand_in.sha256 != self._first_used.get(stand_in.version, "")
 
     def require_fitting(self, config: RunConfig) -> Artifact:
         """The artifact a configuration names; without a version the latest one of the package.
@@ -185,16 +201,13 @@ class Registry:
         """
         return await self._shadowing.get(sha256)
 
-    def _policy(self, config: RunConfig, artifact: Artifact) -> LearnedPolicy:
-        version = artifact.policy_version
-        # Of a version that was changed in place the runs keep the identity; it is refused when it is loaded.
-        sha256 = self._first_used.get(version, artifact.sha256)
-        observation = OBSERVATIONS[artifact.observation]
-        return LearnedPolicy(config, version=version, sha256=sha256, observation=observation)
+    def _as_first_used(self, config: RunConfig) -> Artifact | None:
+        artifact = self._seen.get(self._first_used.get(config.policy.version or "", ""))
+        return artifact if artifact is not None and artifact.fits(config.topology) else None
 
     def _load(self, sha256: str, *, device: str) -> Network:
         """In a thread: find the artifact and load it."""
-        self._found = self._library.look()
+        self._take_in(self._library.look())
         artifact = next((one for one in self._sound() if one.sha256 == sha256), None)
         if artifact is None:
             raise ModelRejectedError(self._missing(sha256))
@@ -213,9 +226,12 @@ class Registry:
         return self.changed_in_place(changed, sha256)
 
     def _all(self) -> tuple[Found, ...]:
-        if self._found is None:
-            self._found = self._library.look()
-        return self._found
+        return self._take_in(self._library.look()) if self._found is None else self._found
+
+    def _take_in(self, found: tuple[Found, ...]) -> tuple[Found, ...]:
+        self._found = found
+        self._seen.update((one.sha256, one) for one in found if isinstance(one, Artifact))
+        return found
 
     def _sound(self) -> list[Artifact]:
         return [one for one in self._all() if isinstance(one, Artifact)]

@@ -176,13 +176,16 @@ class Batches:
         unknown = [run_id for run_id in parts if run_id not in self._sessions]
         if not unknown:
             return
-        config = await newcomers.config()
+        # What goes wrong with one is told when it is tried by itself.
+        try:
+            config = await newcomers.config()
+        except Exception:  # noqa: BLE001 - the reports of known runs are answered all the same
+            return
         wanted = []
         for run_id in unknown:
             change = await self._work_through(parts[run_id], newcomers.draft(run_id, config))
             if change.write is not None:
                 wanted.append(newcomers.create(run_id, config))
-        # What goes wrong with one is told when it is tried by itself.
         for created in await asyncio.gather(*wanted, return_exceptions=True):
             if not isinstance(created, BaseException) and created[1]:
                 self._sessions.add(created[0])

@@ -13,7 +13,8 @@ from tamiyo_core.learned import LEARNED
 from tamiyo_leyline import PolicyChoice, RunConfig
 
 from tamiyo_service.errors import InvalidConfigError, NoArtifactError
-from tamiyo_service.learned.registry import Registry
+from tamiyo_service.learned.registry import MissingPolicy, Registry
+from tamiyo_service.learned.search import Search
 from tamiyo_service.runs.absent import AbsentPolicy
 from tamiyo_service.store.protocol import Store
 from tamiyo_service.store.rows import InputKind, RunRow
@@ -50,13 +51,35 @@ class Engines:
 
     Args:
         registry: knows the learned policy's artifacts; None: there are none.
+        search: looks for artifacts that the registry does not know; None: nobody does.
     """
 
-    def __init__(self, registry: Registry | None = None) -> None:
+    def __init__(self, registry: Registry | None = None, search: Search | None = None) -> None:
         self._registry = registry
+        self._search = search
         self._absent: dict[PolicyChoice, AbsentPolicy] = {}
         self._by_config: WeakValueDictionary[str, Engine] = WeakValueDictionary()
         self._recent: OrderedDict[bytes, Engine] = OrderedDict()
+        self._makeshift: WeakValueDictionary[bytes, Engine] = WeakValueDictionary()
+
+    async def met(self, run: RunRow) -> Engine:
+        """The engine of a run that this process meets; if its artifact is not known here, it is looked for.
+
+        Raises:
+            StoreUnavailableError: if the store does not answer.
+        """
+        engine = self.of_run(run)
+        if self._search is None or not isinstance(engine.policy, MissingPolicy):
+            return engine
+        await self._search.look_for(engine.policy.version)
+        return self.of_run(run)
+
+    def is_outdated(self, engine: Engine) -> bool:
+        """Whether `met` may find more for a run than this engine: an artifact that was not there before."""
+        policy = engine.policy
+        if not isinstance(policy, MissingPolicy):
+            return False
+        return self._knows_more(engine) or (self._search is not None and self._search.is_due(policy.version))
 
     def of_run(self, run: RunRow) -> Engine:
         """The engine that decides about a run from now on; see `stored`."""
@@ -89,10 +112,22 @@ class Engines:
         key = orjson.dumps({name: value for name, value in content.items() if name not in _BESIDE})
         engine = self._recent.get(key)
         if engine is None:
-            engine = self._recent[key] = self._restored(RunConfig.model_validate_json(key))
-            if len(self._recent) > _RECENT:
-                self._recent.popitem(last=False)
+            return self._of_key(key)
         self._recent.move_to_end(key)
+        return engine
+
+    def _of_key(self, key: bytes) -> Engine:
+        engine = self._makeshift.get(key)
+        if engine is not None and not self._knows_more(engine):
+            return engine
+        engine = self._restored(RunConfig.model_validate_json(key))
+        if isinstance(engine.policy, MissingPolicy):
+            # Kept only as long as it is used: the artifact may come.
+            self._makeshift[key] = engine
+            return engine
+        self._recent[key] = engine
+        if len(self._recent) > _RECENT:
+            self._recent.popitem(last=False)
         return engine
 
     def of(self, config: RunConfig) -> Engine:
@@ -110,17 +145,23 @@ class Engines:
             self._by_config[key] = engine
         return engine
 
+    def _knows_more(self, engine: Engine) -> bool:
+        registry, policy = self._registry, engine.policy
+        return (
+            registry is not None
+            and isinstance(policy, MissingPolicy)
+            and registry.is_outdated(engine.config, policy)
+        )
+
     def _restored(self, config: RunConfig) -> Engine:
+        if config.policy.name == LEARNED and self._registry is not None and not self._registry.knows(config):
+            return Engine(config, self._registry.stored_policy(config))
         # A policy that was not there is not looked for again: that takes long, and a list may have many runs.
         absent = self._absent.get(config.policy)
         if absent is None:
             try:
                 return self.of(config)
-            except NoArtifactError as error:
-                if self._registry is not None:
-                    return Engine(config, self._registry.stored_policy(config))
-                absent = self._absent[config.policy] = AbsentPolicy(config.policy, error.message)
-            except InvalidConfigError as error:
+            except (NoArtifactError, InvalidConfigError) as error:
                 absent = self._absent[config.policy] = AbsentPolicy(config.policy, error.message)
         return Engine(config, absent)
 

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from tamiyo_core import Engine, Override, RunState
 
+from tamiyo_service.learned.registry import MissingPolicy
 from tamiyo_service.observability.tallies import CacheTally
 from tamiyo_service.runs.engines import Engines
 from tamiyo_service.runs.snapshots import override_of, restored
@@ -128,11 +129,11 @@ class Sessions:
     def add(self, row: RunRow) -> None:
         """Have a run in memory that was created just now."""
         self._make_room()
-        self._cached.setdefault(row.run_id, self._session(row, None))
+        self._cached.setdefault(row.run_id, self._session(row, None, self._engines.of_run(row)))
 
     def idle(self, run_id: str) -> Session | None:
         """The run's session, its turn taken, if it is in memory and nobody uses it; else see `turn`."""
-        session = self._cached.get(run_id)
+        session = self._current(run_id)
         if session is None or session.users:
             return None
         self._cached.move_to_end(run_id)
@@ -147,7 +148,7 @@ class Sessions:
         """
         began = time.perf_counter()
         while True:
-            session = self._cached.get(run_id)
+            session = self._current(run_id)
             if session is None:
                 loaded = await self._load(run_id)
                 if loaded is None:
@@ -180,6 +181,18 @@ class Sessions:
         """Drop a session whose standing no longer holds: the next turn reads it again."""
         session.gone = True
         self._cached.pop(session.run_id, None)
+
+    def _current(self, run_id: str) -> Session | None:
+        session = self._cached.get(run_id)
+        if (
+            session is not None
+            and isinstance(session.standing.engine.policy, MissingPolicy)
+            and not session.users
+            and self._engines.is_outdated(session.standing.engine)
+        ):
+            self.forget(session)
+            return None
+        return session
 
     async def _take(self, session: Session) -> None:
         session.users += 1
@@ -219,12 +232,13 @@ class Sessions:
         if loaded is None:
             return None
         self.tally.loads += 1
-        session = self._session(*loaded)
+        row, entry = loaded
+        session = self._session(row, entry, await self._engines.met(row))
         self._make_room()
         return self._cached.setdefault(run_id, session)
 
-    def _session(self, row: RunRow, entry: Entry | None) -> Session:
-        standing = standing_of(self._engines.of_run(row), row, entry)
+    def _session(self, row: RunRow, entry: Entry | None, engine: Engine) -> Session:
+        standing = standing_of(engine, row, entry)
         session = Session(row.run_pk, row.run_id, standing)
         session.let_go()
         return session
