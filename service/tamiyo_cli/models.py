@@ -19,7 +19,8 @@ app = typer.Typer(
 )
 
 Artifact = Annotated[
-    Path, typer.Argument(help="Directory of an artifact, or NAME/VERSION of one that comes with Tamiyo.")
+    Path,
+    typer.Argument(help="Directory of an artifact, or NAME/VERSION or NAME-VERSION of a known one."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, one object a line.")]
 Models = Annotated[
@@ -97,8 +98,10 @@ def inspect(artifact: Artifact, as_json: AsJson = False) -> None:
     from rich.console import Console
     from tamiyo_models import ArtifactError, read_manifest
 
+    from tamiyo_cli.artifact_names import artifact_named
+
     try:
-        manifest = read_manifest(_found(artifact), check_files=True)
+        manifest = read_manifest(artifact_named(artifact), check_files=True)
     except ArtifactError as error:
         raise _refused(error) from error
     if as_json:
@@ -120,10 +123,12 @@ def verify(
     """Load an artifact on a device and ask its self-test. Status 1, with the reason, if it may not serve."""
     from tamiyo_models import ArtifactError, read_manifest
 
+    from tamiyo_cli.artifact_names import artifact_named
+
     if file_format not in (None, "torchscript", "onnx"):
         raise typer.BadParameter(f"{file_format} is no format; use torchscript or onnx")
-    directory = _found(artifact)
     try:
+        directory = artifact_named(artifact)
         manifest = read_manifest(directory, check_files=True)
         formats = [file_format] if file_format else _formats_on(device, manifest)
         for chosen in formats:
@@ -226,13 +231,6 @@ def _agreement(manifest: Manifest) -> list[tuple[str, str, str, str]]:
 
 def _percent(share: object) -> str:
     return f"{share:.0%}" if isinstance(share, float) else "–"
-
-
-def _found(artifact: Path) -> Path:
-    from tamiyo_models import SHIPPED
-
-    shipped = SHIPPED / artifact
-    return shipped if not artifact.exists() and shipped.is_dir() else artifact
 
 
 def _refused(error: ArtifactError | OSError | ValueError) -> typer.Exit:

@@ -74,6 +74,27 @@ def test_no_artifact_ends_with_status_1_and_the_reason(command: str, tmp_path: P
     assert "manifest.json" in error
 
 
+@pytest.mark.parametrize("name", ["imitation-cnn/1.0.0", "imitation-cnn-1.0.0"])
+def test_an_artifact_goes_by_the_names_that_services_tell(name: str) -> None:
+    code, output, _ = invoke("inspect", name, "--json")
+    assert code == 0
+    assert json.loads(output)["name"] == "imitation-cnn"
+
+
+@pytest.mark.parametrize("command", ["verify", "inspect"])
+def test_who_names_no_artifact_is_told_those_there_are(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(SHIPPED / ARTIFACT, tmp_path / "mine" / "2.0")
+    monkeypatch.setenv("TAMIYO_MODELS", str(tmp_path))
+    code, output, error = invoke(command, "nope/1")
+    assert (code, output) == (1, "")
+    known = "imitation-cnn/1.0.0, mine/2.0"
+    told = f"tamiyo models: there is no artifact nope/1; there are {known}, or name the directory of one\n"
+    assert error == told
+    assert invoke("inspect", "mine-2.0")[0] == 0
+
+
 def test_verify_on_a_device_that_is_not_there_ends_with_status_1() -> None:
     code, _, error = invoke("verify", ARTIFACT, "--device", "cuda:99")
     assert code == 1
