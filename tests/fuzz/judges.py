@@ -36,7 +36,7 @@ BEYOND_SCHEMA: Final = tuple(
             r"^the last attempt of run \S+ is \d+$",
             # Opaque: they come from answers.
             r"^cursor is not the next_cursor of a page",
-            r"^is no id of an event; send back one as it came",
+            r"^(since_id|last-event-id) is no id of an event, got .*; send back one as it came",
             # Calendar and clock: a format is no promise that such a moment exists.
             r"must be a time with its offset|must lie in the years 1 to 9999|valid datetime",
             # JSON can write halves of characters.

@@ -196,11 +196,12 @@ async def test_a_mark_of_a_deleted_run_says_that_something_is_left_out(live: Ser
 
 @pytest.mark.parametrize("mark", ["abc", "1.2", "-1", "1.2.xyz", "1" * 30, "١"])
 async def test_a_mark_that_is_none_is_refused(service: Service, mark: str) -> None:
-    for response in (
-        await service.http.get("/events", params={"since_id": mark}),
-        await service.http.get("/events", headers={b"last-event-id": mark.encode()}),
+    for field, response in (
+        ("since_id", await service.http.get("/events", params={"since_id": mark})),
+        ("last-event-id", await service.http.get("/events", headers={b"last-event-id": mark.encode()})),
     ):
         assert (response.status_code, response.json()["code"]) == (422, "invalid_query")
+        assert response.json()["detail"].startswith(f'{field} is no id of an event, got "')
 
 
 async def test_what_cannot_be_chosen_is_refused_with_what_can(service: Service) -> None:

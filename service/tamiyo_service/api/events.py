@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from tamiyo_leyline import ProblemCode
 from tamiyo_leyline.api import LiveEvent
 from tamiyo_leyline.fields import MAX_LABELS
+from tamiyo_leyline.validation import echoed
 
 from tamiyo_service.api.calling import Calling, digest_of_caller
 from tamiyo_service.api.queries import Label
@@ -138,5 +139,6 @@ def _mark(query: EventQuery, last_event_id: str | None) -> Mark | None:
         return None
     mark = parse_mark(text.strip())
     if mark is None:
-        raise InvalidQueryError("is no id of an event; send back one as it came", field=field)
+        message = f"{field} is no id of an event, got {echoed(text)}; send back one as it came"
+        raise InvalidQueryError(message, field=field)
     return mark
