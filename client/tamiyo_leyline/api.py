@@ -20,6 +20,7 @@ from tamiyo_leyline.fields import (
     Identifier,
     KnownOutcome,
     Note,
+    OrderReason,
     Probability,
     Reason,
     Request,
@@ -195,7 +196,7 @@ class ClientDecisionsReply(Answer):
 class HoldRequest(Request):
     """An operator stops a run from changing its network."""
 
-    reason: Identifier = Field(description="Why; shown with every WAIT.")
+    reason: OrderReason = Field(description="Why; shown with every WAIT.")
     by: Identifier | None = Field(None, description="Who says so; taken as it is told.")
 
 
@@ -209,7 +210,7 @@ class OverrideRequest(Request):
         None,
         description="The seed to fossilize, cull or leave alone; absent: the only one, or with WAIT all.",
     )
-    reason: Identifier = Field(description="Why; shown with the command.")
+    reason: OrderReason = Field(description="Why; shown with the command.")
     by: Identifier | None = Field(None, description="Who orders it; taken as it is told.")
 
 
@@ -217,7 +218,7 @@ class PolicyRequest(Request):
     """An operator gives a run another policy, from its next report on."""
 
     policy: PolicyChoice = Field(description="Name and version; without a version the active one.")
-    reason: Identifier = Field(description="Why.")
+    reason: OrderReason = Field(description="Why.")
     by: Identifier | None = Field(None, description="Who orders it; taken as it is told.")
 
 

@@ -200,6 +200,18 @@ Note = Annotated[
     Explained("note", "must be a string of 1 to 2000 characters without NUL, not only spaces"),
 ]
 """An operator's own words about a run."""
+OrderReason = Annotated[
+    str,
+    StringConstraints(
+        min_length=1,
+        max_length=128,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f\u2028\u2029]*$",
+    ),
+    Explained(
+        "order_reason", "must be a string of 1 to 128 characters without control characters, not only spaces"
+    ),
+]
+"""Why an operator orders something: a line that stands with every decision it leads to."""
 MAX_REASON: Final = 8000
 Reason = Annotated[
     str,

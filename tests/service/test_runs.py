@@ -103,6 +103,20 @@ async def test_holding_twice_takes_the_new_reason(any_service: Service) -> None:
     assert reply["commands"][0]["reason"] == "held by operator: second"
 
 
+@pytest.mark.parametrize("reason", ["", "  ", "\u00a0", "two\nlines", "x" * 129, None])
+async def test_an_order_has_a_reason_in_one_line(any_service: Service, reason: str | None) -> None:
+    await any_service.http.put("/runs/run", json={})
+    for method, path, body in (
+        ("PUT", "hold", {}),
+        ("POST", "override", {"action": "WAIT"}),
+        ("POST", "policy", {"policy": {"name": "heuristic"}}),
+    ):
+        refused = await any_service.http.request(method, f"/runs/run/{path}", json=body | {"reason": reason})
+        assert refused.status_code == 422, path
+        assert refused.json()["errors"][0]["field"] == "reason"
+    assert (await any_service.get("/runs/run"))["status"] == "ACTIVE"
+
+
 async def test_a_held_run_tells_why_by_whom_and_since_when(any_service: Service) -> None:
     for run_id in ("run", "other"):
         await any_service.http.put(f"/runs/{run_id}", json={})

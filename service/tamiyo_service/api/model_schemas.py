@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from pydantic import Field
-from tamiyo_leyline.fields import Answer, Identifier, Request, Timestamp
+from tamiyo_leyline.fields import Answer, OrderReason, Request, Timestamp
 
 
 class ModelState(StrEnum):
@@ -21,7 +21,7 @@ class ModelState(StrEnum):
 class ActivationRequest(Request):
     """Which reason a model is activated for."""
 
-    reason: Identifier = Field(description="Why; kept with the activation.")
+    reason: OrderReason = Field(description="Why; kept with the activation.")
 
 
 class ActivationView(Answer):
