@@ -129,6 +129,7 @@ class Batcher:
             self._late.discard(policy.sha256)
             why = f"the network cannot be used: {error.message}"
             return self._without(why, policy, "rejected", asked)
+        self._late.discard(policy.sha256)
         advice = self._here(policy, network, asked)
         return advice if advice is not None else await self._in_line(policy, network, asked, until)
 
