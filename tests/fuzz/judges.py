@@ -31,6 +31,7 @@ BEYOND_SCHEMA: Final = tuple(
             r"; use one of .*, which topology \w+ has",
             r"unknown (action|policy) .*; (valid: |send one of )",
             r"^policy \w+ has version ",
+            r"^the learned policy has no version .*; there is ",
             r"^a GERMINATE names no seed; leave it out$",
             r"^(WAIT|CULL|FOSSILIZE) needs a live seed of the last report: ",
             r"^the last attempt of run \S+ is \d+$",
