@@ -107,7 +107,7 @@ def test_a_run_is_held_with_a_reason_and_released_again(site: Site) -> None:
     expect(dialog).to_have_count(0)
     expect(page.locator(".status")).to_have_text("Held")
     assert site.trainings.send("GET", "/runs/alpha")["status"] == "HELD"
-    standing = page.locator(".order-line").filter(has_text="Held")
+    standing = page.locator(".hold-line")
     expect(standing).to_contain_text("the loader looks wrong")
     reply = site.trainings.send(
         "POST", "/runs/alpha/epoch", {"epoch": 12, "available_slots": 1, "val_accuracy": 50.0}

@@ -18,7 +18,7 @@ export function runHead(id, live, changed) {
   const compare = h("button", { type: "button", class: "quiet", on: { click: () => pickRun(id, (other) => go(toCompare(id, other))) } }, "Compare");
   const replay = h("button", { type: "button", class: "quiet", on: { click: () => go(toReplay(id)) } }, "Replay");
   const orders = ordering(id, changed);
-  const holding = h("div", { class: "order-line", hidden: true });
+  const holding = h("div", { class: "hold-line", hidden: true });
   let run = null;
   const shown = {};
 
