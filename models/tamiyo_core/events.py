@@ -91,12 +91,8 @@ def seed_events(epoch: int, changes: SeedChanges, fossilized: Collection[str]) -
         changes: of the seeds since the report before.
         fossilized: seeds that are gone because they were fossilised.
     """
-    germinated = TelemetryEventType.SEED_GERMINATED
     return [
-        *(
-            _of_seed(germinated, epoch, seed, f"{seed.blueprint_id}{_GERMINATED}")
-            for seed in changes.appeared
-        ),
+        *(_of_germination(epoch, seed) for seed in changes.appeared),
         *(_of_seed(_stage_event(move), epoch, move.now, _stage_words(move)) for move in changes.moved),
         *(_of_lost_seed(epoch, track, track.seed_id in fossilized) for track in changes.left),
     ]

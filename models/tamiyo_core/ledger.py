@@ -14,7 +14,6 @@ transitions, never on decisions: a command that was lost on the way costs nothin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from tamiyo_leyline import (
@@ -32,11 +31,12 @@ from tamiyo_core.ledger_page import ENDS_SEED, LedgerPage, Transition
 from tamiyo_core.penalties import PenaltyRule
 from tamiyo_core.state import LedgerState, QueuedOutcome, TrackedCommand
 
-_KINDS: Final = {
+KINDS: Final = {
     CommandType.GERMINATE: ActionKind.GERMINATE,
     CommandType.ADVANCE_STAGE: ActionKind.FOSSILIZE,
     CommandType.CULL: ActionKind.CULL,
 }
+"""The action that a command carries; commands of other types change nothing."""
 
 
 class LedgerStep(NamedTuple):
@@ -53,8 +53,8 @@ class Closing(NamedTuple):
     """What the outcomes told after the last report come to."""
 
     state: LedgerState
-    transitions: tuple[Transition, ...] = ()
-    ended: Mapping[str, ActionKind] = MappingProxyType({})
+    transitions: tuple[Transition, ...]
+    ended: Mapping[str, ActionKind]
     """The seeds whose end was executed, and which end."""
 
 
@@ -141,7 +141,7 @@ class CommandLedger:
             commands: of the reply.
             seeds: of the report, for the blueprints of the seeds concerned.
         """
-        tracked = [command for command in commands if command.command_type in _KINDS]
+        tracked = [command for command in commands if command.command_type in KINDS]
         if not tracked:
             return state._replace(failures=(), wait=commands[-1].command_id if commands else None)
         blueprints = {seed.seed_id: seed.blueprint_id for seed in seeds}
@@ -176,7 +176,7 @@ def _tracked(command: AdaptationCommand, blueprints: Mapping[str, str]) -> Track
     seed_id = command.target_seed_id
     return TrackedCommand(
         command.command_id,
-        _KINDS[command.command_type],
+        KINDS[command.command_type],
         seed_id,
         command.blueprint_id if seed_id is None else blueprints.get(seed_id),
         command.expires_after_epoch,

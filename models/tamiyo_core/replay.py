@@ -30,7 +30,7 @@ from typing import Final, NamedTuple
 from tamiyo_leyline import ActionKind, AdaptationCommand, CommandOutcome, CommandType, EpochReport
 
 from tamiyo_core.engine import Engine, Observation, Step
-from tamiyo_core.ledger import CommandLedger
+from tamiyo_core.ledger import KINDS, CommandLedger
 from tamiyo_core.overriding import Override
 from tamiyo_core.policy import Advice, Decision
 from tamiyo_core.state import RunState
@@ -119,7 +119,7 @@ class Replayed(NamedTuple):
     @property
     def logged_action(self) -> str:
         """The first action that the run took, WAIT when there was none."""
-        acting = [command for command in self.logged.commands if command.command_type in _KINDS]
+        acting = [command for command in self.logged.commands if command.command_type in KINDS]
         return action_of(acting[0]) if acting else _WAIT
 
 
@@ -205,20 +205,13 @@ def action_name(command_type: CommandType, blueprint_id: str | None) -> str:
         command_type: of the command.
         blueprint_id: what it germinates, if it does.
     """
-    kind = _KINDS.get(command_type, ActionKind.WAIT)
+    kind = KINDS.get(command_type, ActionKind.WAIT)
     return f"{kind}_{blueprint_id.upper()}" if blueprint_id else kind.value
-
-
-_KINDS: Final = {
-    CommandType.GERMINATE: ActionKind.GERMINATE,
-    CommandType.ADVANCE_STAGE: ActionKind.FOSSILIZE,
-    CommandType.CULL: ActionKind.CULL,
-}
 
 
 def _slots(decisions: Sequence[Decision], logged: Logged) -> tuple[ReplayedSlot, ...]:
     commanded = {
-        command.target_seed_id: command for command in logged.commands if command.command_type in _KINDS
+        command.target_seed_id: command for command in logged.commands if command.command_type in KINDS
     }
     slots = []
     for decision in decisions:

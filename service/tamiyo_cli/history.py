@@ -24,7 +24,7 @@ from tamiyo_cli.options import (
     Url,
     label_filters,
 )
-from tamiyo_cli.remote import Remote, first, of_run, tell_more, told_in_a_line
+from tamiyo_cli.remote import Remote, first, given, of_run, tell_more, told_in_a_line
 from tamiyo_cli.terminal import plain
 
 app: Final = typer.Typer()
@@ -104,11 +104,6 @@ def decisions_of(
     """
     items = remote.pages(Page[DecisionItem], of_run(run_id, "/decisions"), limit=page, parameters=parameters)
     return (item for item in items if attempt in (None, item.attempt))
-
-
-def given(**values: Any) -> dict[str, Any]:
-    """The parameters that were given."""
-    return {name: value for name, value in values.items() if value is not None and value != []}
 
 
 def count_lines(counts: Mapping[str, int]) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 from tamiyo_leyline.api import RunView
 
 from tamiyo_cli.options import DEFAULT_URL, AsJson, By, RunId, Url, chosen_policy
-from tamiyo_cli.remote import Remote, of_run, told_in_a_line
+from tamiyo_cli.remote import Remote, given, of_run, told_in_a_line
 from tamiyo_cli.terminal import harmless
 
 app: Final = typer.Typer()
@@ -41,7 +41,7 @@ def override(
         return
     if action is None or reason is None:
         raise typer.BadParameter("an order needs an ACTION and a --reason", param_hint="ACTION")
-    body = _given(action=action, target_seed_id=seed, reason=reason, by=by)
+    body = given(action=action, target_seed_id=seed, reason=reason, by=by)
     with told_in_a_line("override"), Remote(url) as remote:
         _tell(remote.read(RunView, "POST", of_run(run_id, "/override"), json=body), as_json=as_json)
 
@@ -56,13 +56,9 @@ def policy(
     as_json: AsJson = False,
 ) -> None:
     """Let another policy decide about a run, from its next report on."""
-    body = _given(policy=chosen_policy(name, "NAME[@VERSION]"), reason=reason, by=by)
+    body = given(policy=chosen_policy(name, "NAME[@VERSION]"), reason=reason, by=by)
     with told_in_a_line("policy"), Remote(url) as remote:
         _tell(remote.read(RunView, "POST", of_run(run_id, "/policy"), json=body), as_json=as_json)
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _tell(view: RunView, *, as_json: bool) -> None:

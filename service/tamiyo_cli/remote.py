@@ -224,6 +224,11 @@ def require_success(response: httpx.Response) -> None:
     raise RefusedError(detail if remedy is None else f"{detail.partition('; ')[0]}; {remedy}")
 
 
+def given(**values: Any) -> dict[str, Any]:
+    """The parameters that were given."""
+    return {name: value for name, value in values.items() if value is not None and value != []}
+
+
 def of_run(run_id: str, rest: str = "") -> str:
     """The path of something of a run.
 

@@ -7,12 +7,13 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 
 import pytest
 from tamiyo_cli.app import app
 from typer.testing import CliRunner
+
+from tests.cli.pretenders import Quiet, serving
 
 COMMANDS: Final = (
     ("runs",),
@@ -48,27 +49,17 @@ def refusal(*arguments: str, key: str | None = None, proxy: str | None = None) -
 def answering(status: int, body: str = "") -> Iterator[str]:
     """The URL of a service that answers everything alike."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def answer(self) -> None:
             self.rfile.read(int(self.headers.get("content-length", "0")))
             self.send_response(status)
             self.end_headers()
             self.wfile.write(body.encode())
 
-        def log_message(self, *_: object) -> None:
-            return
-
     for method in ("GET", "PUT", "POST", "DELETE"):
         setattr(Handler, f"do_{method}", Handler.answer)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Handler) as url:
+        yield url
 
 
 @contextmanager

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,8 @@ from tamiyo_cli.following import followed
 from tamiyo_cli.remote import Remote
 from tamiyo_cli.sse import events
 from typer.testing import CliRunner
+
+from tests.cli.pretenders import Quiet, serving
 
 
 def invoke(*arguments: str) -> tuple[int, str, str]:
@@ -82,7 +83,7 @@ def frames(*, first: int, count: int) -> bytes:
 def breaking_service(asked_from: list[str]) -> Iterator[str]:
     """A service whose streams break off after two events; what it was asked to go on from."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             last = self.headers.get("last-event-id", "0")
             asked_from.append(last)
@@ -94,18 +95,8 @@ def breaking_service(asked_from: list[str]) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Handler) as url:
+        yield url
 
 
 def test_a_stream_that_breaks_off_is_taken_up_where_it_broke_off() -> None:

@@ -6,9 +6,8 @@ from typing import Final, NamedTuple
 
 from tamiyo_service.live.happenings import Happening, happenings_of
 from tamiyo_service.live.marks import Mark
-from tamiyo_service.store.journal import JournalRow, Stretch
+from tamiyo_service.store.journal import Stretch
 from tamiyo_service.store.protocol import Store
-from tamiyo_service.store.rows import DecisionKey
 
 PAGE: Final = 100
 """Entries read at a time: what is made of them takes the event loop a few milliseconds."""
@@ -109,7 +108,7 @@ class Reader:
         if not run_pks:
             return []
         rewinds = await self._store.rewinds(run_pks)
-        outcomes = await self._store.outcomes([_key(row) for row in rows if row.entry.epoch is not None])
+        outcomes = await self._store.outcomes([row.entry.key for row in rows if row.entry.epoch is not None])
         labels = await self._store.labels(run_pks)
         return [
             happening
@@ -118,15 +117,10 @@ class Reader:
                 row,
                 labels.get(row.entry.run_pk, {}),
                 rewinds.get(row.entry.run_pk, ()),
-                outcomes.get(_key(row), ()),
+                outcomes.get(row.entry.key, ()),
             )
         ]
 
 
 def _after(number: int, skipped: str | None = None) -> Start:
     return Start(Position(number + 1), Mark(number), skipped)
-
-
-def _key(row: JournalRow) -> DecisionKey:
-    entry = row.entry
-    return DecisionKey(entry.run_pk, entry.attempt, entry.epoch or 0)

@@ -6,7 +6,7 @@ later happened in an attempt that is over. Its lives stay told, with an end that
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -79,27 +79,21 @@ class Timeline:
         for entry in entries:
             if entry.kind is InputKind.REWIND:
                 self._rewind(rewind_of(entry.attempt, entry.payload))
-            elif entry.kind is InputKind.COMPLETE:
-                self._complete(entry)
-            elif entry.epoch is not None:
-                self._report(entry, Moment(entry.attempt, entry.epoch, entry.at))
+                continue
+            events = _events(entry)
+            # Also those that were told after the last report, with the run's completion.
+            for event in events:
+                if event["type"] in _ENDS:
+                    self._end(event, Moment(entry.attempt, event["epoch"], entry.at))
+            if entry.epoch is not None:
+                self._report(entry, events, Moment(entry.attempt, entry.epoch, entry.at))
 
-    def _report(self, entry: Entry, moment: Moment) -> None:
-        events = _events(entry)
-        for event in events:
-            if event["type"] in _ENDS:
-                self._end(event, moment)
+    def _report(self, entry: Entry, events: Sequence[dict[str, Any]], moment: Moment) -> None:
         for event in events:
             if event["type"] == TelemetryEventType.SEED_GERMINATED:
                 self._begin(event, moment)
         if any(event["type"] == TelemetryEventType.COMMAND_ISSUED for event in events):
             self._issue(entry, moment)
-
-    def _complete(self, entry: Entry) -> None:
-        """Ends that were told after the last report."""
-        for event in _events(entry):
-            if event["type"] in _ENDS:
-                self._end(event, Moment(entry.attempt, event["epoch"], entry.at))
 
     def _begin(self, event: dict[str, Any], moment: Moment) -> None:
         asked = self._unclaimed(germinated_blueprint(event["message"]))
