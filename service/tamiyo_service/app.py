@@ -8,7 +8,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from fastapi import Depends, FastAPI
@@ -46,6 +46,7 @@ from tamiyo_service.auth.guard import Guard
 from tamiyo_service.auth.limits import Limiter, parse_rate
 from tamiyo_service.auth.ring import KeyRing
 from tamiyo_service.clock import Clock, utc_now
+from tamiyo_service.direct import DIRECT
 from tamiyo_service.learned.activation import Activations
 from tamiyo_service.learned.batcher import Batcher
 from tamiyo_service.learned.comparing import Comparing
@@ -150,6 +151,8 @@ def create_app(
         services.tally.refusals,
     )
     app.border = border if tracer is None else TracedRequests(border, tracer)
+    # What is traced takes the whole way.
+    app.state.lifespan = {} if tracer is not None else {DIRECT: border}
     app.state.tracing = tracing
     install(app)
     app.router.routes.insert(0, endpoint.route())
@@ -253,7 +256,7 @@ def _sweeper(settings: Settings, store: Store, sessions: Sessions, clock: Clock)
 
 
 @asynccontextmanager
-async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     services: Services = app.state.services
     await services.store.open()
     await services.activations.open(load=services.default_policy == LEARNED)
@@ -266,7 +269,7 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
             await running.enter_async_context(services.shadows.running())
             if services.ring is not None:
                 await running.enter_async_context(services.ring.running())
-            yield
+            yield app.state.lifespan
     finally:
         services.gate.close()
         await services.live.close()

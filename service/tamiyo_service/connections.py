@@ -48,7 +48,7 @@ class BoundedConfig(uvicorn.Config):
     def __init__(
         self, app: Any, *, connections: int, head_seconds: float, local_names: bool = False, **options: Any
     ) -> None:
-        super().__init__(app, http=BoundedProtocol, **options)
+        super().__init__(app, **({"http": BoundedProtocol} | options))
         self.connections: Final = connections
         self.head_seconds: Final = head_seconds
         self.local_names: Final = local_names

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from tamiyo_service.app import create_app
 from tamiyo_service.connections import BoundedConfig
+from tamiyo_service.direct import DirectProtocol
 from tamiyo_service.settings import Settings
 
 _SWITCH_SECONDS: Final = 0.0005
@@ -34,8 +35,8 @@ def served_app(settings: Settings) -> FastAPI:
     lifespan = app.router.lifespan_context
 
     @asynccontextmanager
-    async def settled(app: FastAPI) -> AsyncIterator[None]:
-        async with lifespan(app):
+    async def settled(app: FastAPI) -> AsyncIterator[Any]:
+        async with lifespan(app) as state:
             # A full collection walks every object of every library: 100 ms with torch loaded. Not one here,
             # either: what a start leaves behind is a megabyte.
             gc.freeze()
@@ -45,7 +46,7 @@ def served_app(settings: Settings) -> FastAPI:
                 # Late requests are refused in words.
                 for number in (signal.SIGTERM, signal.SIGINT):
                     _also_on(number, app.state.services.gate.close)
-            yield
+            yield state
 
     app.router.lifespan_context = settled
     return app
@@ -55,6 +56,7 @@ def server_config(app: FastAPI | str, settings: Settings, **options: Any) -> Bou
     """How uvicorn serves the service; `options` are uvicorn's own."""
     return BoundedConfig(
         app,
+        http=DirectProtocol,
         connections=settings.connections,
         head_seconds=settings.head_seconds,
         # Then nothing but this machine is to reach it.

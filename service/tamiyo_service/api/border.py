@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, MutableMapping
-from typing import Any, Final
+from collections.abc import Awaitable, Mapping, MutableMapping
+from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import unquote
 
 from starlette.exceptions import HTTPException
@@ -33,6 +33,7 @@ from tamiyo_service.errors import (
     TamiyoError,
     UnsupportedMediaTypeError,
 )
+from tamiyo_service.runs.seat import Ticket
 
 BATCH_PATH: Final = "/epochs"
 _BEFORE_RUN: Final = "/runs/"
@@ -47,6 +48,11 @@ _HEADERS: Final = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
 )
+_REPLY_HEAD: Final = b"content-type: application/json\r\ncontent-length: %d\r\n" + b"".join(
+    b"%b: %b\r\n" % header for header in _HEADERS
+)
+_ENTRY: Final = "tamiyo.entry"
+"""Key of a request's scope: its `_Entry`, once that is known."""
 _CLOSE: Final = (b"connection", b"close")
 _MAJOR: Final = LEYLINE_VERSION.split(".")[0].encode()
 _OWN_SITES: Final = frozenset({b"same-origin", b"none"})
@@ -66,10 +72,35 @@ class Gate:
         self.stopping = True
 
 
+class Reports(Protocol):
+    """Answers ``POST /runs/{run_id}/epoch``: an ASGI application."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+
+    def take(self, scope: Scope, body: bytes) -> Ticket | None:
+        """Have a report decided that comes without options; None: serve the request as any other."""
+
+    def answer(self, ticket: Ticket) -> bytes:
+        """The reply to a report that was taken and decided."""
+
+
+class _Entry(NamedTuple):
+    """What the border finds out about a request before its body is looked at."""
+
+    refusal: TamiyoError | None = None
+    """Why it may not pass."""
+    waiting: Awaitable[None] | None = None
+    """To be awaited before it may; None: nothing."""
+    measured: bool = False
+    """Whether its body has a length that is within bounds."""
+
+
 class Border:
     """The outermost ASGI layer: who calls, versions, sizes, media types, stopping, and defects.
 
-    Reports go from here straight to their endpoint, past the framework's own layers and routing.
+    Reports go from here straight to their endpoint, past the framework's own layers and routing; plain ones
+    without any (see `direct`).
 
     Args:
         app: what lies behind the border.
@@ -85,7 +116,7 @@ class Border:
         app: ASGIApp,
         gate: Gate,
         guard: Guard,
-        reports: ASGIApp,
+        reports: Reports,
         body_seconds: float,
         refusals: Counter[str],
     ) -> None:
@@ -108,10 +139,12 @@ class Border:
         try:
             if b"%" in scope.get("raw_path", b""):
                 _keep_escaped_slashes(scope)
-            admitted, presented = self._admit(scope, arrival)
-            waiting = self._guard.let_in(scope, presented)
-            if waiting is not None:
-                await waiting
+            entry = scope.get(_ENTRY) or self._enter(scope)
+            if entry.refusal is not None:
+                raise entry.refusal
+            if entry.waiting is not None:
+                await entry.waiting
+            admitted = arrival if entry.measured else _limited(arrival, _limit(scope))
             if _is_report(scope):
                 marked.plain = True
                 await self._reports(scope, admitted, marked)
@@ -137,6 +170,28 @@ class Border:
         elif REFUSED in scope:
             self._refusals[scope[REFUSED]] += 1
 
+    def take(self, scope: Scope, body: bytes) -> Ticket | None:
+        """Have a report decided whose connection writes the answer; see `direct.Direct`.
+
+        What was found out about a request that is not taken stays in its scope: nothing is counted twice.
+        """
+        plain = not scope["query_string"] and b"%" not in scope["raw_path"] and len(body) <= MAX_BODY_BYTES
+        if not plain or not _is_report(scope):
+            return None
+        try:
+            entry = self._enter(scope)
+        except TamiyoError as error:
+            entry = _Entry(error)
+        scope[_ENTRY] = entry
+        if entry.refusal is not None or entry.waiting is not None:
+            return None
+        return self._reports.take(scope, body)
+
+    def answer(self, ticket: Ticket) -> tuple[bytes, bytes]:
+        """Lines of the head and the body of the answer to a ticket; see `direct.Direct`."""
+        body = self._reports.answer(ticket)
+        return _REPLY_HEAD % len(body), body
+
     async def _behind(self, scope: Scope, receive: Receive, marked: _Marked) -> None:
         try:
             await self._app(scope, receive, marked)
@@ -144,11 +199,11 @@ class Border:
             if AUDITED in scope:
                 audit(scope, marked.status)
 
-    def _admit(self, scope: Scope, receive: Receive) -> tuple[Receive, Presented]:
-        """How the request's body may be read, and what the request shows of who sent it.
+    def _enter(self, scope: Scope) -> _Entry:
+        """Find out whether a request may pass.
 
         Raises:
-            TamiyoError: if the request is refused before its body is looked at.
+            TamiyoError: if it may not.
         """
         if self._gate.stopping and scope["path"] not in _ALWAYS_OPEN:
             raise _stopping()
@@ -160,20 +215,25 @@ class Border:
             raise _foreign(site)
         if b"cookie" in headers:
             _put_cookies_aside(scope)
+        measured = scope["method"] not in _WITH_BODY or self._is_measured(scope, headers)
         presented = Presented(headers.get(b"authorization"), headers.get(PAGE_HEADER))
-        if scope["method"] not in _WITH_BODY:
-            return receive, presented
+        return _Entry(None, self._guard.let_in(scope, presented), measured)
+
+    def _is_measured(self, scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether the body tells its length, which the service takes, as it takes its media type.
+
+        Raises:
+            TamiyoError: if it does not take one of them.
+        """
         content_type, encoding = headers.get(b"content-type"), headers.get(b"content-encoding")
         if content_type is not None and content_type != b"application/json":
             _require_json(content_type)
         if encoding is not None:
             _require_plain(encoding)
         limit, length = _limit(scope), headers.get(b"content-length")
-        if length is None:
-            return _limited(receive, limit), presented
-        if int(length) > limit:
+        if length is not None and int(length) > limit:
             raise _too_large(limit)
-        return receive, presented
+        return length is not None
 
 
 class _Marked:

@@ -28,10 +28,13 @@ from tamiyo_service.observability.tallies import Histogram
 from tamiyo_service.runs.deciding import Reply
 from tamiyo_service.runs.history import History
 from tamiyo_service.runs.intake import Intake
+from tamiyo_service.runs.seat import Ticket
 
 REPORT: Final = JsonBody(EpochReport, ProblemCode.INVALID_REPORT)
 ReportBody = Annotated[EpochReport, Depends(REPORT)]
 PATH: Final = "/runs/{run_id}/epoch"
+TICKET: Final = "tamiyo.ticket"
+"""Key of a request's scope: the ticket that its report was given before."""
 
 _JSON: Final = (b"content-type", b"application/json")
 _REPLAYED: Final = (REPLAYED_HEADER.lower().encode(), b"true")
@@ -102,7 +105,8 @@ class EpochEndpoint:
             # Every key is for reports; only whose run it is remains to be asked.
             caller_of(scope).require_run(run_id)
             options = _options(scope["query_string"]) if scope["query_string"] else _NO_OPTIONS
-            body, replayed = await self._answer(run_id, await _body(receive), options)
+            ticket = scope.get(TICKET)
+            body, replayed = await self._answer(run_id, await _body(receive), options, ticket)
         except (TamiyoError, ValidationError) as error:
             document = problem_of(error, ProblemCode.INVALID_REPORT)
             response = problem_response(document, refusal_headers(error))
@@ -113,6 +117,18 @@ class EpochEndpoint:
         else:
             await _send(send, body, replayed=replayed)
 
+    def take(self, scope: Scope, body: bytes) -> Ticket | None:
+        """Have a report decided that comes without options; None: serve the request as any other."""
+        run_id = scope["path_params"]["run_id"]
+        # No run has another id: what is wrong with it needs no looking into.
+        return self._intake.take(run_id, body) if caller_of(scope).may_touch(run_id) else None
+
+    def answer(self, ticket: Ticket) -> bytes:
+        """The reply to a report that was taken and decided."""
+        assert ticket.reply is not None
+        self._seconds.observe(time.perf_counter() - ticket.began)
+        return ticket.reply.body.encode()
+
     async def documented(
         self, run_id: RunIdPath, report: ReportBody, options: Annotated[EpochOptions, Query()]
     ) -> None:
@@ -122,9 +138,13 @@ class EpochEndpoint:
         With `explain` the answer is the DecisionRecord; with `snapshot` it has the run's `state` besides.
         """
 
-    async def _answer(self, run_id: str, body: bytes, options: EpochOptions) -> tuple[bytes, bool]:
-        began = time.perf_counter()
-        reply = await self._intake.report(run_id, body, create=options.create, backfill=options.backfill)
+    async def _answer(
+        self, run_id: str, body: bytes, options: EpochOptions, ticket: Ticket | None
+    ) -> tuple[bytes, bool]:
+        began = time.perf_counter() if ticket is None else ticket.began
+        reply = await self._intake.report(
+            run_id, body, create=options.create, backfill=options.backfill, ticket=ticket
+        )
         self._seconds.observe(time.perf_counter() - began)
         if options.explain or options.snapshot:
             return await self._extended(run_id, reply, options), reply.replayed

@@ -12,7 +12,7 @@ from tamiyo_service.runs.deciding import Reply
 from tamiyo_service.runs.desk import Desk
 from tamiyo_service.runs.newcomers import Newcomers
 from tamiyo_service.runs.reports import Reports
-from tamiyo_service.runs.seat import Seat
+from tamiyo_service.runs.seat import Seat, Ticket
 from tamiyo_service.runs.session import Sessions
 
 
@@ -50,8 +50,19 @@ class Intake:
         report = EpochReport.model_validate_json('{"epoch": 0, "available_slots": 1}')
         await self._reports.answer(self._newcomers.draft("warm-up", RunConfig()), report)
 
+    def take(self, run_id: str, body: bytes, *, backfill: bool = False) -> Ticket | None:
+        """Have a report decided, if the run is in memory and its turn can be had at once."""
+        session = self._sessions.idle(run_id)
+        return None if session is None else self._seat.take(session, body, backfill=backfill)
+
     async def report(
-        self, run_id: str, body: bytes, *, create: bool | None = None, backfill: bool = False
+        self,
+        run_id: str,
+        body: bytes,
+        *,
+        create: bool | None = None,
+        backfill: bool = False,
+        ticket: Ticket | None = None,
     ) -> Reply:
         """The reply to one report, stored before it is returned.
 
@@ -60,14 +71,14 @@ class Intake:
             body: the report as JSON.
             create: whether an unknown run is created with defaults; None: as the service is set up.
             backfill: whether the report is late: observed only.
+            ticket: what `take` gave for it; None: it was not asked.
 
         Raises:
             TamiyoError: if it is refused or cannot be stored; nothing was changed.
             pydantic.ValidationError: if it is no report, or an accuracy given as a fraction leaves 0–1.
         """
-        session = self._sessions.idle(run_id)
-        if session is not None:
-            ticket = self._seat.take(session, body, backfill=backfill)
+        ticket = ticket or self.take(run_id, body, backfill=backfill)
+        if ticket is not None:
             with suppress(VersionConflictError):
                 await ticket.done
                 if ticket.reply is not None:

@@ -43,12 +43,13 @@ End = Callable[[Session, Standing, TamiyoError | None], None]
 class Ticket:
     """A report on its way."""
 
-    __slots__ = ("backfill", "body", "done", "reply", "session")
+    __slots__ = ("backfill", "began", "body", "done", "reply", "session")
 
     def __init__(self, session: Session, body: bytes, done: asyncio.Future[None], *, backfill: bool) -> None:
         self.session = session
         self.body = body
         self.backfill = backfill
+        self.began = time.perf_counter()
         self.done = done
         self.reply: Reply | None = None
         """Once it is done; None then: the report takes the long way."""
