@@ -49,7 +49,7 @@ class DirectProtocol(BoundedProtocol):
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         # uvicorn's own log of requests knows those of the application alone.
-        self._direct: Direct | None = None if self.access_log else self.app_state.get(DIRECT)
+        self._direct: Direct | None = None if self.config.access_log else self.app_state.get(DIRECT)
         self._held: RequestResponseCycle | None = None
         self._under_way: tuple[RequestResponseCycle, Ticket] | None = None
 
