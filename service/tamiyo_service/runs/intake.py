@@ -77,16 +77,20 @@ class Intake:
             TamiyoError: if it is refused or cannot be stored; nothing was changed.
             pydantic.ValidationError: if it is no report, or an accuracy given as a fraction leaves 0–1.
         """
-        ticket = ticket or self.take(run_id, body, backfill=backfill)
-        if ticket is not None:
-            with suppress(VersionConflictError):
-                await ticket.done
-                if ticket.reply is not None:
-                    return ticket.reply
+        reply = await _decided(ticket or self.take(run_id, body, backfill=backfill))
+        if reply is not None:
+            return reply
         report = EpochReport.model_validate_json(body)
-        work_out = partial(self._reports.answer, report=report, backfill=backfill)
         wanted = self._auto_create if create is None else create
         creation = partial(self._create_for, run_id, report) if wanted else None
+        if run_id not in self._sessions:
+            # Those whose runs come in together are decided together, too.
+            if not await self._sessions.find(run_id) and creation is not None:
+                await creation()
+            reply = await _decided(self.take(run_id, body, backfill=backfill))
+            if reply is not None:
+                return reply
+        work_out = partial(self._reports.answer, report=report, backfill=backfill)
         return await self._desk.change(run_id, work_out, create=creation)
 
     async def _create_for(self, run_id: str, report: EpochReport) -> None:
@@ -96,3 +100,12 @@ class Intake:
         run, created = await self._newcomers.create(run_id, config)
         if created:
             self._sessions.add(run)
+
+
+async def _decided(ticket: Ticket | None) -> Reply | None:
+    """The reply to a report at the seat; None: it takes the long way."""
+    if ticket is not None:
+        with suppress(VersionConflictError):
+            await ticket.done
+            return ticket.reply
+    return None

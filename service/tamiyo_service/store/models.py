@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
-from sqlalchemy import Connection, Select, insert, select
+from sqlalchemy import Connection, Integer, Select, bindparam, insert, select
 
 from tamiyo_service.store.database import Database
 from tamiyo_service.store.schema import activations, model_versions
@@ -52,6 +52,14 @@ class ModelStore(Protocol):
         """All versions that were ever used."""
 
 
+_ACTIVATIONS: Final = (
+    select(*(column for column in activations.columns if column.name != "id"))
+    .order_by(activations.c.id.desc())
+    .limit(bindparam("most", type_=Integer))
+)
+_OF_TOPOLOGY: Final = _ACTIVATIONS.where(activations.c.topology == bindparam("topology"))
+
+
 class SqlModels:
     """See `ModelStore`.
 
@@ -75,10 +83,8 @@ class SqlModels:
         await self._do(lambda connection: connection.execute(insert(activations).values(row._asdict())))
 
     async def activations(self, topology: str | None, limit: int) -> list[ActivationRow]:
-        wanted = select(*(column for column in activations.columns if column.name != "id"))
-        if topology is not None:
-            wanted = wanted.where(activations.c.topology == topology)
-        rows = await self._all(wanted.order_by(activations.c.id.desc()).limit(limit))
+        statement = _ACTIVATIONS if topology is None else _OF_TOPOLOGY
+        rows = await self._all(statement, topology=topology, most=limit)
         return [ActivationRow(*row) for row in rows]
 
     async def remember(self, used: ModelVersion) -> ModelVersion:
@@ -88,8 +94,8 @@ class SqlModels:
     async def remembered(self) -> list[ModelVersion]:
         return [ModelVersion(*row) for row in await self._all(select(*model_versions.columns))]
 
-    async def _all(self, statement: Select[Any]) -> list[Any]:
-        rows: list[Any] = await self._read(lambda connection: list(connection.execute(statement)))
+    async def _all(self, statement: Select[Any], **parameters: Any) -> list[Any]:
+        rows: list[Any] = await self._read(lambda connection: list(connection.execute(statement, parameters)))
         return rows
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Row, Select, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.sql.dml import ReturningInsert
 from tamiyo_leyline import RunStatus
 
 from tamiyo_service.errors import (
@@ -101,6 +102,7 @@ class SqlStore:
         self.models: ModelStore = SqlModels(self._database, self._read, self._do)
         self.shadows: ShadowStore = SqlShadows(self._database, self._read, self._do)
         self.keys: KeyStore = SqlKeys(self._read, self._do)
+        self._run_insertion = self._database.insert_if_absent(runs).returning(runs.c.run_pk)
         self.journal: Final = SqlJournal(self._database, self._read)
 
     async def open(self) -> None:
@@ -131,7 +133,7 @@ class SqlStore:
         return self._writer.submit(write, self.journal.telling(ended), rows=len(write.entries), waiter=waiter)
 
     async def create_run(self, run: NewRun) -> tuple[RunRow, bool]:
-        created: tuple[RunRow, bool] = await self._do(partial(_create, self._database, run=run))
+        created: tuple[RunRow, bool] = await self._do(partial(_create, self._run_insertion, run=run))
         return created
 
     async def delete_run(self, run_pk: int, at: int) -> bool:
@@ -139,15 +141,15 @@ class SqlStore:
         return left
 
     async def run(self, run_id: str) -> RunRow | None:
-        row = await self._first(statements.run_named(run_id))
+        row = await self._read(partial(statements.run_named, run_id=run_id))
         return None if row is None else run_of(row)
 
     async def load(self, run_id: str) -> tuple[RunRow, Entry | None] | None:
         def read(connection: Connection) -> tuple[RunRow, Entry | None] | None:
             # The run last: if another process changes it in between, the input's number is the older one, and
             # what is written after that is refused.
-            last = connection.execute(statements.last_entry_of(run_id)).first()
-            row = connection.execute(statements.run_named(run_id)).first()
+            last = statements.last_entry_named(connection, run_id)
+            row = statements.run_named(connection, run_id)
             if row is None:
                 return None
             made_anew = last is not None and last.run_pk != row.run_pk
@@ -286,15 +288,16 @@ class SqlStore:
         return answer
 
 
-def _create(database: Database, connection: Connection, run: NewRun) -> tuple[RunRow, bool]:
+def _create(insertion: ReturningInsert[Any], connection: Connection, run: NewRun) -> tuple[RunRow, bool]:
     values = run._asdict() | {"status": RunStatus.ACTIVE.value}
     labels = values.pop("labels")
-    statement = database.insert_if_absent(runs).values(values).returning(runs.c.run_pk)
-    run_pk = connection.execute(statement).scalar()
+    run_pk = connection.execute(insertion, values).scalar()
     if run_pk is not None:
         insert_labels(connection, run_pk, labels)
-    row = connection.execute(statements.run_named(run.run_id)).one()
-    return run_of(row), run_pk is not None
+        return RunRow(run_pk, *run[:-1]), True
+    row = statements.run_named(connection, run.run_id)
+    assert row is not None, "nothing else hinders the insertion"
+    return run_of(row), False
 
 
 def _record(database: Database, connection: Connection, rows: Sequence[ClientDecisionRow]) -> int | None:

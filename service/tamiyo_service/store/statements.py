@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Connection,
+    Row,
     ScalarSelect,
     Select,
     and_,
+    bindparam,
     column,
     func,
     literal_column,
@@ -26,9 +29,21 @@ _ENTRY = [column for column in journal.columns if column.name != "id"]
 _OUTCOME = [column for column in command_outcomes.columns if column.name != "id"]
 
 
-def run_named(run_id: str) -> Select[Any]:
+_RUN_NAMED: Final = select(*runs.columns).where(runs.c.run_id == bindparam("run_id"))
+_LAST_ENTRY_NAMED: Final = (
+    select(*_ENTRY)
+    .where(
+        journal.c.run_pk
+        == select(runs.c.run_pk).where(runs.c.run_id == bindparam("run_id")).scalar_subquery()
+    )
+    .order_by(journal.c.seq.desc())
+    .limit(1)
+)
+
+
+def run_named(connection: Connection, run_id: str) -> Row[Any] | None:
     """The run of that id."""
-    return select(*runs.columns).where(runs.c.run_id == run_id)
+    return connection.execute(_RUN_NAMED, {"run_id": run_id}).first()
 
 
 def last_entry(run_pk: int) -> Select[Any]:
@@ -36,10 +51,9 @@ def last_entry(run_pk: int) -> Select[Any]:
     return _entries(run_pk).order_by(journal.c.seq.desc()).limit(1)
 
 
-def last_entry_of(run_id: str) -> Select[Any]:
+def last_entry_named(connection: Connection, run_id: str) -> Row[Any] | None:
     """The latest input of the run of that id."""
-    named = select(runs.c.run_pk).where(runs.c.run_id == run_id).scalar_subquery()
-    return select(*_ENTRY).where(journal.c.run_pk == named).order_by(journal.c.seq.desc()).limit(1)
+    return connection.execute(_LAST_ENTRY_NAMED, {"run_id": run_id}).first()
 
 
 def version(run_pk: int) -> Select[Any]:
