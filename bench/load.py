@@ -132,9 +132,10 @@ class Trainer(asyncio.Protocol):
 
     Args:
         load: what to send.
+        epoch: number of the first report.
     """
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: Load, epoch: int) -> None:
         loop = asyncio.get_running_loop()
         self.latencies: list[float] = []
         self.errors = 0
@@ -223,7 +224,11 @@ async def load(
         prefix: of the runs' ids.
     """
     loop = asyncio.get_running_loop()
-    trainers = [Trainer(LOADS[kind](f"{prefix}-{number}")) for number in range(connections)]
+    # Trainings do not all begin at the same moment: each connection is at another epoch.
+    trainers = [
+        Trainer(LOADS[kind](f"{prefix}-{number}"), number * SHORT_RUN // connections)
+        for number in range(connections)
+    ]
     for number, trainer in enumerate(trainers):
         await loop.create_connection(partial(_same, trainer), "127.0.0.1", ports[number % len(ports)])
         await trainer.ready

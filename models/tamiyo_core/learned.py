@@ -155,15 +155,13 @@ class LearnedPolicy:
     def _as_advised(self, slot: _Slot, row: RowAdvice, context: DecisionContext) -> Decision:
         log_probs = row.log_probs
         chances = _softmax(log_probs, 1.0 if self._temperature is None else self._temperature)
-        ranked = sorted(
-            (number for number, value in enumerate(log_probs) if value > _ILLEGAL),
-            key=lambda number: -chances[number],
-        )
-        chosen = ranked[0]
+        legal = [number for number, value in enumerate(log_probs) if value > _ILLEGAL]
+        chosen = max(legal, key=chances.__getitem__)
         if self._temperature is not None and context.draw < 1.0:
             chosen = _sampled(chances, _draw_for(context.draw, slot.name, self.version))
         actions = context.layout.actions
-        runner_up = actions[ranked[1] if ranked[0] == chosen else ranked[0]]
+        legal.remove(chosen)
+        runner_up = actions[max(legal, key=chances.__getitem__)]
         action, chance, rival = actions[chosen], chances[chosen], chances[runner_up.number]
         return Decision(
             action,
@@ -174,7 +172,7 @@ class LearnedPolicy:
             runner_up,
             probabilities=chances,
             value=row.value,
-            entropy=-sum(chance * math.log(chance) for chance in chances if chance > 0.0),
+            entropy=-sum([chance * math.log(chance) for chance in chances if chance > 0.0]),
             uncertainty=row.uncertainty,
         )
 
@@ -213,7 +211,7 @@ def _softmax(log_probs: tuple[float, ...], temperature: float) -> tuple[float, .
     highest = max(log_probs)
     weights = [math.exp((value - highest) / temperature) for value in log_probs]
     total = sum(weights)
-    return tuple(weight / total for weight in weights)
+    return tuple([weight / total for weight in weights])
 
 
 def _sampled(chances: tuple[float, ...], draw: float) -> int:

@@ -15,7 +15,7 @@ class IllegalDecisionError(Exception):
 
 def germination_open(signals: TrainingSignals, context: DecisionContext, config: RunConfig) -> bool:
     """Whether anything may germinate: a slot is free and nothing of the run stands against it."""
-    live = sum(seed.is_live for seed in signals.seeds) + context.germination_pending
+    live = sum([seed.is_live for seed in signals.seeds]) + context.germination_pending
     return (
         signals.available_slots > 0
         and not context.held

@@ -187,7 +187,7 @@ class ObservationSchema:
     ) -> tuple[Row, ...]:
         """The rows of several seeds of one report, as `extract` gives them; what they share is made once."""
         host = self.host(signals, context, config)
-        return tuple(self._row(host, signals, seed, context, config) for seed in seeds)
+        return tuple([self._row(host, signals, seed, context, config) for seed in seeds])
 
     def _row(
         self,
