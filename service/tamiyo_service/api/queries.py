@@ -86,7 +86,7 @@ async def refuse_repetitions(request: Request) -> None:
     counts = Counter(name for name, _ in request.query_params.multi_items())
     for name, count in counts.items():
         if count > 1 and name not in _REPEATABLE:
-            raise InvalidQueryError("may be given once", field=name)
+            raise InvalidQueryError(f"{name} may be given once", field=name)
 
 
 class PageQuery(BaseModel):
