@@ -56,9 +56,7 @@ class DirectProtocol(BoundedProtocol):
     def data_received(self, data: bytes) -> None:
         """Take in a part of a request."""
         super().data_received(data)
-        held, self._held = self._held, None
-        if held is not None and not self.transport.is_closing():
-            super()._start_asgi_task(held, self.app)
+        self._release()
 
     def on_message_complete(self) -> None:
         """Begin to answer a request that is there as a whole."""
@@ -66,6 +64,11 @@ class DirectProtocol(BoundedProtocol):
         held, self._held = self._held, None
         if held is not None:
             self._begin(held)
+
+    def on_response_complete(self) -> None:
+        """Go on with the request that came meanwhile."""
+        super().on_response_complete()
+        self._release()
 
     def shutdown(self) -> None:
         """End the connection with the answer that is under way; a task can be told when time is up."""
@@ -82,9 +85,18 @@ class DirectProtocol(BoundedProtocol):
             # It came before the answer to the request before it.
             self._begin(cycle)
 
+    def _release(self) -> None:
+        """Begin a request as usual whose body is still to come."""
+        held, self._held = self._held, None
+        if held is not None and not self.transport.is_closing():
+            super()._start_asgi_task(held, self.app)
+
     def _begin(self, cycle: RequestResponseCycle) -> None:
         assert self._direct is not None
-        ticket = self._direct.take(cast(Scope, cycle.scope), bytes(cycle.body))
+        ticket = None
+        # Who does not read the answers there are is kept waiting by the application.
+        if not self.flow.write_paused:
+            ticket = self._direct.take(cast(Scope, cycle.scope), bytes(cycle.body))
         if ticket is None:
             super()._start_asgi_task(cycle, self.app)
         else:
@@ -92,14 +104,14 @@ class DirectProtocol(BoundedProtocol):
             ticket.done.add_done_callback(self._done)
 
     def _done(self, done: asyncio.Future[None]) -> None:
+        failed = done.cancelled() or done.exception() is not None
         if self._under_way is None or self._under_way[1].done is not done:
             return  # The application has it.
         cycle, ticket = self._under_way
-        if done.cancelled() or done.exception() is not None or ticket.reply is None:
+        if failed or ticket.reply is None:
             self._leave(cycle, ticket)
-            return
-        self._under_way = None
-        if not cycle.disconnected and not self.transport.is_closing():
+        else:
+            self._under_way = None
             self._answer(cycle, ticket)
 
     def _leave(self, cycle: RequestResponseCycle, ticket: Ticket) -> None:
@@ -110,13 +122,22 @@ class DirectProtocol(BoundedProtocol):
 
     def _answer(self, cycle: RequestResponseCycle, ticket: Ticket) -> None:
         assert self._direct is not None
+        head, body = self._direct.answer(ticket)
+        told, cycle.on_response = cycle.on_response, _nothing
+        # The connection keeps its last cycle, and may be idle for long.
+        cycle.body = bytearray()
+        if cycle.disconnected or self.transport.is_closing():
+            return
         parts = [STATUS_LINE[200]]
         for name, value in self.server_state.default_headers:
             parts += name, b": ", value, b"\r\n"
-        head, body = self._direct.answer(ticket)
         parts += head, b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n", body
         self.transport.write(b"".join(parts))
         cycle.response_started = cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()
-        cycle.on_response()
+        told()
+
+
+def _nothing() -> None:
+    return

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
+import weakref
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -248,7 +250,7 @@ async def test_who_left_has_reported_all_the_same() -> None:
         store.writes_open.set()
         again = await door.tell(request(1))
         assert (again.status, again.headers["tamiyo-replayed"]) == (200, "true")
-        assert door.watched.answered == 0
+        assert door.watched.answered == 1  # in the measure of time alone
 
 
 async def test_a_store_that_is_full_is_told() -> None:
@@ -353,3 +355,85 @@ async def test_every_answer_is_timed_once(door: Listening) -> None:
     text = (await door.service.http.get("/metrics")).text
     counts = re.findall(r"tamiyo_report_seconds_count(?:\{[^}]*\})? (\S+)", text)
     assert [float(count) for count in counts] == [3]
+
+
+async def test_one_in_the_wake_of_another_may_come_in_pieces(door: Listening) -> None:
+    await door.tell(request(0))
+    line = await door.line()
+    second = request(2)
+    await line.send(request(1) + second[:-10])
+    assert (await line.answer()).document["epoch"] == 1
+    await line.send(second[-10:])
+    assert (await line.answer()).document["epoch"] == 2
+
+
+async def test_one_in_the_wake_of_another_may_wait_to_be_asked_for_its_body(door: Listening) -> None:
+    await door.tell(request(0))
+    line = await door.line()
+    head, body = request(2, headers=["expect: 100-continue"]).split(b"\r\n\r\n")
+    await line.send(request(1) + head + b"\r\n\r\n")
+    assert (await line.answer()).document["epoch"] == 1
+    async with asyncio.timeout(GENEROUS):
+        assert await line.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    await line.send(body)
+    assert (await line.answer()).document["epoch"] == 2
+
+
+async def test_cookies_are_for_the_application_which_knows_what_stands_before_it() -> None:
+    async with asking_for_keys(MemoryStore()) as holders, listening(holders.service) as door:
+        key = await given_key(holders.store, Scope.TRAINER, created=holders.service.clock())
+        shown = f"authorization: Bearer {key.key}"
+        await door.tell(request(0, headers=[shown]))
+        assert (await door.tell(request(1, headers=["cookie: tamiyo=x", "tamiyo-page: 1"]))).status == 401
+        assert (await door.tell(request(1, headers=[shown, "cookie: a=b"]))).status == 200
+        assert door.watched.taken == 0
+
+
+async def test_who_does_not_read_is_not_written_to_without_end(door: Listening) -> None:
+    await door.tell(request(0))
+    line = await door.line()
+    await line.send(request(1))
+    await line.answer()
+    other_end = door.other_end(line)
+    other_end.pause_writing()
+    await line.send(request(2))
+    assert door.watched.taken == 1
+    other_end.resume_writing()
+    assert (await line.answer()).document["epoch"] == 2
+
+
+@pytest.mark.parametrize("leaves_early", [False, True])
+async def test_a_connection_leaves_nothing_behind(leaves_early: bool) -> None:
+    store = SlowStore()
+    async with serving(store) as service, listening(service) as door:
+        await door.tell(request(0))
+        store.writes_open.clear()
+        line = await door.line()
+        await line.send(request(1, val_loss=1.5))
+        end = weakref.ref(door.other_end(line))
+        if not leaves_early:
+            store.writes_open.set()
+            await line.answer()
+            alive = end()
+            assert alive is not None
+            assert not alive.cycle.body
+            del alive
+        line.writer.close()
+        await line.writer.wait_closed()
+        await asyncio.sleep(0.02)
+        gc.disable()
+        try:
+            store.writes_open.set()
+            await door.tell(request(0))
+            await asyncio.sleep(0.02)
+            assert end() is None
+        finally:
+            gc.enable()
+        assert door.watched.answered == 1
+
+
+async def test_a_run_that_nobody_creates_is_looked_for_once() -> None:
+    store = SlowStore()
+    async with serving(store, auto_create=False) as service, listening(service) as door:
+        assert (await door.tell(request(0))).document["code"] == "run_not_found"
+        assert store.looks == 1

@@ -105,7 +105,7 @@ class EpochEndpoint:
             # Every key is for reports; only whose run it is remains to be asked.
             caller_of(scope).require_run(run_id)
             options = _options(scope["query_string"]) if scope["query_string"] else _NO_OPTIONS
-            ticket = scope.get(TICKET)
+            ticket = scope.pop(TICKET, None)
             body, replayed = await self._answer(run_id, await _body(receive), options, ticket)
         except (TamiyoError, ValidationError) as error:
             document = problem_of(error, ProblemCode.INVALID_REPORT)

@@ -7,7 +7,7 @@ from functools import partial
 
 from tamiyo_leyline import EpochReport, RunConfig
 
-from tamiyo_service.errors import VersionConflictError
+from tamiyo_service.errors import VersionConflictError, no_such_run
 from tamiyo_service.runs.deciding import Reply
 from tamiyo_service.runs.desk import Desk
 from tamiyo_service.runs.newcomers import Newcomers
@@ -74,6 +74,7 @@ class Intake:
             ticket: what `take` gave for it; None: it was not asked.
 
         Raises:
+            RunNotFoundError: if there is no such run, and none is to be created.
             TamiyoError: if it is refused or cannot be stored; nothing was changed.
             pydantic.ValidationError: if it is no report, or an accuracy given as a fraction leaves 0–1.
         """
@@ -85,7 +86,9 @@ class Intake:
         creation = partial(self._create_for, run_id, report) if wanted else None
         if run_id not in self._sessions:
             # Those whose runs come in together are decided together, too.
-            if not await self._sessions.find(run_id) and creation is not None:
+            if not await self._sessions.find(run_id):
+                if creation is None:
+                    raise no_such_run(run_id)
                 await creation()
             reply = await _decided(self.take(run_id, body, backfill=backfill))
             if reply is not None:
