@@ -16,6 +16,7 @@ by then: there is one place that finds words for refusals.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any, Final, Protocol, cast
 
 from starlette.types import Scope
@@ -96,7 +97,8 @@ class DirectProtocol(BoundedProtocol):
         ticket = None
         # Who does not read the answers there are is kept waiting by the application.
         if not self.flow.write_paused:
-            ticket = self._direct.take(cast(Scope, cycle.scope), bytes(cycle.body))
+            with suppress(Exception):  # The application meets the same defect, and tells it.
+                ticket = self._direct.take(cast(Scope, cycle.scope), bytes(cycle.body))
         if ticket is None:
             super()._start_asgi_task(cycle, self.app)
         else:

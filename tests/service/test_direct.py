@@ -432,6 +432,15 @@ async def test_a_connection_leaves_nothing_behind(leaves_early: bool) -> None:
         assert door.watched.answered == 1
 
 
+async def test_a_defect_is_for_the_application(door: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_scope: Any, _body: bytes) -> Ticket | None:
+        raise RuntimeError("a bad day")
+
+    await door.tell(request(0))
+    monkeypatch.setattr(door.watched, "take", fail)
+    assert (await door.tell(request(1))).status == 200
+
+
 async def test_a_run_that_nobody_creates_is_looked_for_once() -> None:
     store = SlowStore()
     async with serving(store, auto_create=False) as service, listening(service) as door:

@@ -139,7 +139,7 @@ class Border:
         try:
             if b"%" in scope.get("raw_path", b""):
                 _keep_escaped_slashes(scope)
-            entry = scope.get(_ENTRY) or self._enter(scope)
+            entry = scope.pop(_ENTRY, None) or self._enter(scope)
             if entry.refusal is not None:
                 raise entry.refusal
             if entry.waiting is not None:
