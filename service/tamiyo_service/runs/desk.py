@@ -42,6 +42,24 @@ class Desk:
         self._sessions = sessions
         self._eraser = eraser
 
+    async def turn(self, run_id: str, create: Callable[[], Awaitable[None]] | None = None) -> Session:
+        """The run's session once it is the caller's turn, which ends with `end` or `Sessions.release`.
+
+        Args:
+            run_id: the run.
+            create: makes the run if there is none.
+
+        Raises:
+            RunNotFoundError: if there is no such run, and no `create`.
+        """
+        session = await self._sessions.turn(run_id)
+        if session is None and create is not None:
+            await create()
+            session = await self._sessions.turn(run_id)
+        if session is None:
+            raise no_such_run(run_id)
+        return session
+
     async def change(
         self,
         run_id: str,
@@ -63,7 +81,7 @@ class Desk:
             UnavailableError: if the store did not take the write.
         """
         for _ in range(_ROUNDS):
-            session = self._sessions.idle(run_id) or await self._turn(run_id, create)
+            session = self._sessions.idle(run_id) or await self.turn(run_id, create)
             try:
                 change = await self._work_out(session, work_out)
                 written = None if change is None else self._store_change(session, change)
@@ -119,7 +137,7 @@ class Desk:
         """
         there = False
         while not there:
-            session = await self._turn(run_id, None)
+            session = await self.turn(run_id)
             try:
                 # Another process may have deleted it, and made another run of that name.
                 there = await self._store.version(session.run_pk) is not None
@@ -188,15 +206,6 @@ class Desk:
             done.errors.update({session.run_id: error for session, _ in drafts})
         else:
             done.answers.update({session.run_id: change.answer for session, change in drafts})
-
-    async def _turn(self, run_id: str, create: Callable[[], Awaitable[None]] | None) -> Session:
-        session = await self._sessions.turn(run_id)
-        if session is None and create is not None:
-            await create()
-            session = await self._sessions.turn(run_id)
-        if session is None:
-            raise no_such_run(run_id)
-        return session
 
     async def _work_out(
         self, session: Session, work_out: Callable[[Session], Awaitable[Change[Answer]]]

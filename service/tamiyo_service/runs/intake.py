@@ -7,7 +7,7 @@ from functools import partial
 
 from tamiyo_leyline import EpochReport, RunConfig
 
-from tamiyo_service.errors import VersionConflictError, no_such_run
+from tamiyo_service.errors import VersionConflictError
 from tamiyo_service.runs.deciding import Reply
 from tamiyo_service.runs.desk import Desk
 from tamiyo_service.runs.newcomers import Newcomers
@@ -86,11 +86,8 @@ class Intake:
         creation = partial(self._create_for, run_id, report) if wanted else None
         if run_id not in self._sessions:
             # Those whose runs come in together are decided together, too.
-            if not await self._sessions.find(run_id):
-                if creation is None:
-                    raise no_such_run(run_id)
-                await creation()
-            reply = await _decided(self.take(run_id, body, backfill=backfill))
+            session = await self._desk.turn(run_id, creation)
+            reply = await _decided(self._seat.take(session, body, backfill=backfill))
             if reply is not None:
                 return reply
         work_out = partial(self._reports.answer, report=report, backfill=backfill)

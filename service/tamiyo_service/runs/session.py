@@ -131,10 +131,6 @@ class Sessions:
         self._make_room()
         self._cached.setdefault(row.run_id, self._session(row, None, self._engines.of_run(row)))
 
-    async def find(self, run_id: str) -> bool:
-        """Whether there is such a run; if so, it is in memory as far as the limit allows."""
-        return run_id in self._cached or await self._load(run_id) is not None
-
     def idle(self, run_id: str) -> Session | None:
         """The run's session, its turn taken, if it is in memory and nobody uses it; else see `turn`."""
         session = self._current(run_id)
