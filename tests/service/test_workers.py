@@ -15,7 +15,7 @@ import pytest
 from tests.service.processes import ServiceProcess, service_process
 from tests.service.samples import report
 
-PATIENCE = 60.0
+PATIENCE = 150.0
 
 
 @pytest.fixture(scope="module")
