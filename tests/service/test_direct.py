@@ -289,15 +289,21 @@ async def test_a_write_that_fails_is_told() -> None:
         assert (await door.tell(request(1))).status == 200
 
 
+async def stopped_under_way(door: Listening, store: SlowStore) -> Line:
+    """A connection whose server stops while its report waits for the store."""
+    store.writes_open.clear()
+    line = await door.line()
+    await line.send(request(1))
+    door.other_end(line).shutdown()
+    await asyncio.sleep(0.02)
+    return line
+
+
 async def test_a_server_that_stops_answers_what_is_under_way() -> None:
     store = SlowStore()
     async with serving(store) as service, listening(service) as door:
         await door.tell(request(0))
-        store.writes_open.clear()
-        line = await door.line()
-        await line.send(request(1))
-        door.other_end(line).shutdown()
-        await asyncio.sleep(0.02)
+        line = await stopped_under_way(door, store)
         assert len(door.state.tasks) == 1
         store.writes_open.set()
         answer = await line.answer()
@@ -309,11 +315,7 @@ async def test_time_that_is_up_is_told_in_words() -> None:
     store = SlowStore()
     async with serving(store) as service, listening(service) as door:
         await door.tell(request(0))
-        store.writes_open.clear()
-        line = await door.line()
-        await line.send(request(1))
-        door.other_end(line).shutdown()
-        await asyncio.sleep(0.02)
+        line = await stopped_under_way(door, store)
         service.app.state.services.gate.close()
         for task in door.state.tasks:
             task.cancel()

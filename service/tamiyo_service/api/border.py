@@ -139,7 +139,7 @@ class Border:
         try:
             if b"%" in scope.get("raw_path", b""):
                 _keep_escaped_slashes(scope)
-            entry = scope.pop(_ENTRY, None) or self._enter(scope)
+            entry = scope.pop(_ENTRY, None) or self._enter(scope, dict(scope["headers"]))
             if entry.refusal is not None:
                 raise entry.refusal
             if entry.waiting is not None:
@@ -176,11 +176,14 @@ class Border:
         What was found out about a request that is not taken stays in its scope: nothing is counted twice.
         """
         plain = not scope["query_string"] and b"%" not in scope["raw_path"] and len(body) <= MAX_BODY_BYTES
-        # What a cookie is worth depends on what a proxy in front says, which the application is told.
-        if not plain or not _is_report(scope) or b"cookie" in dict(scope["headers"]):
+        if not plain or not _is_report(scope):
+            return None
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        if b"cookie" in headers:
+            # What it is worth depends on what a proxy in front says, which the application is told.
             return None
         try:
-            entry = self._enter(scope)
+            entry = self._enter(scope, headers)
         except TamiyoError as error:
             entry = _Entry(error)
         scope[_ENTRY] = entry
@@ -200,7 +203,7 @@ class Border:
             if AUDITED in scope:
                 audit(scope, marked.status)
 
-    def _enter(self, scope: Scope) -> _Entry:
+    def _enter(self, scope: Scope, headers: Mapping[bytes, bytes]) -> _Entry:
         """Find out whether a request may pass.
 
         Raises:
@@ -208,7 +211,6 @@ class Border:
         """
         if self._gate.stopping and scope["path"] not in _ALWAYS_OPEN:
             raise _stopping()
-        headers: dict[bytes, bytes] = dict(scope["headers"])
         spoken, site = headers.get(_HEADER_NAME), headers.get(b"sec-fetch-site")
         if spoken is not None and scope["path"] not in _ALWAYS_OPEN:
             _require_same_major(spoken)
