@@ -3,8 +3,9 @@
 httpx's timeouts bound each wait for the socket, but neither the name lookup nor an answer that drips in
 byte by byte; only somebody outside the call can. So the caller hands each request to a worker and waits for
 it. When time is up it cuts the worker's connection, which ends all but a name lookup, and leaves the worker
-behind: it is given no further work, and ends when its call does. Being a daemon it cannot keep the
-interpreter alive.
+behind: it is given no further work, and ends when its call does. What was not sent by then never is: a lookup
+that ends late must not bring the service a request that the caller has given up. Being a daemon the worker
+cannot keep the interpreter alive.
 """
 
 from __future__ import annotations
@@ -84,6 +85,9 @@ class _Worker:
         """Cut a job short from outside, and end."""
         job.abandoned = True
         self.leave()
+        self._cut()
+
+    def _cut(self) -> None:
         sock = None if self._stream is None else self._stream.get_extra_info("socket")
         if isinstance(sock, socket.socket):
             # The plain socket's own shutdown, for TLS too: the worker may be in the middle of that.
@@ -104,7 +108,15 @@ class _Worker:
             client.close()
 
     def _perform(self, client: httpx.Client, job: _Job) -> Response:
-        request = outgoing(self._endpoint, job.request, job.timeout_s, self._notice_connection)
+        def notice_connection(event: str, info: Mapping[str, Any]) -> None:
+            if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+                self._stream = info["return_value"]
+                if job.abandoned:  # before there was anything to cut
+                    self._cut()
+
+        request = outgoing(self._endpoint, job.request, job.timeout_s, notice_connection)
+        if job.abandoned:
+            raise too_late(job.timeout_s)
         response = client.send(request, stream=True)
         try:
             body = bytearray()
@@ -116,10 +128,6 @@ class _Worker:
             return incoming(response, bytes(body))
         finally:
             response.close()
-
-    def _notice_connection(self, event: str, info: Mapping[str, Any]) -> None:
-        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
-            self._stream = info["return_value"]
 
 
 class WorkerTransport:

@@ -6,14 +6,16 @@ import copy
 import gc
 import multiprocessing
 import pickle
+import socket
 import subprocess
 import sys
 import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
-from tamiyo_client import AsyncTamiyoClient, TamiyoClient
+from tamiyo_client import AsyncTamiyoClient, DeadlineExceededError, TamiyoClient
 
 from tests.client.stand_in import RETURN_S, StandIn, drip_headers, stay_silent
 
@@ -156,6 +158,29 @@ def test_an_abandoned_thread_ends(service: StandIn) -> None:
         assert decision.source == "client"
         worker.join(10.0)
         assert not worker.is_alive()
+
+
+def test_a_call_given_up_during_its_name_lookup_never_reaches_the_service(
+    service: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = threading.Event()
+    look_up = socket.getaddrinfo
+
+    def look_up_late(*arguments: Any, **options: Any) -> Any:
+        found.wait(30.0)
+        return look_up(*arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up_late)
+    with TamiyoClient(service.url, deadline=RETURN_S) as client:
+        with pytest.raises(DeadlineExceededError):
+            client.health()
+        (worker,) = workers()
+        found.set()
+        worker.join(10.0)
+        assert not worker.is_alive()
+        assert service.seen == []
+        client.health()
+    assert len(service.seen) == 1
 
 
 def workers() -> list[threading.Thread]:
