@@ -118,44 +118,23 @@ def _with_keys(
     """
     from tamiyo_service.errors import TamiyoError
     from tamiyo_service.store.dialect import DatabaseUnusableError, DatabaseUrlError
+    from tamiyo_service.store.migrate import DatabaseAbsentError, require_current
 
     from tamiyo_cli.environment import settings_for
 
     command = f"keys {command}"
     url = settings_for(command).database_url if database_url is None else database_url
     try:
-        missing = _missing(url)
-        if missing and may_make:
-            typer.echo(f"tamiyo {command}: {harmless(missing)}; it is made now", err=True)
-        elif missing:
-            typer.echo(f"tamiyo {command}: {harmless(missing)}; name it with --database-url", err=True)
-            raise typer.Exit(1)
+        try:
+            require_current(url)
+        except DatabaseAbsentError as error:
+            if not may_make:
+                raise
+            typer.echo(f"tamiyo {command}: {harmless(error.finding)}; it is made now", err=True)
         return asyncio.run(_work(url, work))
     except (TamiyoError, DatabaseUrlError, DatabaseUnusableError) as error:
         typer.echo(f"tamiyo {command}: {harmless(str(error))}", err=True)
         raise typer.Exit(1) from error
-
-
-def _missing(url: str) -> str:
-    """That there is no database of Tamiyo yet; empty: there is one.
-
-    Raises:
-        DatabaseUrlError: if the URL cannot be used.
-        DatabaseUnusableError: if the database cannot be used.
-    """
-    from tamiyo_service.store.database import shown
-    from tamiyo_service.store.dialect import database_at
-    from tamiyo_service.store.migrate import schema_revision
-    from tamiyo_service.store.sqlite import SqliteDatabase
-
-    database = database_at(url)
-    try:
-        if isinstance(database, SqliteDatabase) and not database.path.exists():
-            database.require_place()
-            return f"there is no database {database.path}"
-        return "" if schema_revision(database) else f"{shown(database.url)} has no tables of Tamiyo"
-    finally:
-        database.dispose()
 
 
 async def _work(url: str, work: Callable[[KeyStore], Awaitable[Answer]]) -> Answer:

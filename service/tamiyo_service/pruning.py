@@ -8,21 +8,16 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, inspect, text
-from sqlalchemy.exc import SQLAlchemyError
-
 from tamiyo_service.clock import Clock, utc_now
 from tamiyo_service.retention.opening import open_archive
 from tamiyo_service.retention.rules import Rules
 from tamiyo_service.retention.sweep import Sweep
 from tamiyo_service.store import SqlStore
-from tamiyo_service.store.database import shown
 from tamiyo_service.store.dialect import database_at
-from tamiyo_service.store.migrate import REVISION
+from tamiyo_service.store.migrate import require_current
 from tamiyo_service.store.sqlite import SqliteDatabase
 
 _PATIENCE_SECONDS: Final = 30.0
-_VERSIONS: Final = "alembic_version"
 
 
 class PruneError(Exception):
@@ -50,13 +45,12 @@ async def pruning(
 
     Raises:
         DatabaseUrlError: if the URL cannot be used.
-        PruneError: if there is no database of this version of Tamiyo.
+        DatabaseUnusableError: if there is no database of this version of Tamiyo that can be used.
         ArchiveError: if the archive cannot be used.
-        DatabaseUnusableError: if the database cannot be used otherwise.
     """
     # Whoever has to share a database with a busy service can wait.
     store = SqlStore(url, patience=_PATIENCE_SECONDS)
-    _require_current(url)
+    require_current(url, patience=_PATIENCE_SECONDS)
     opened = None if archive is None else open_archive(archive)
     await store.open()
     try:
@@ -91,34 +85,3 @@ def vacuum(url: str) -> Vacuumed:
 def _size(path: Path) -> int:
     files = (path, path.with_name(path.name + "-wal"))
     return sum(file.stat().st_size for file in files if file.exists())
-
-
-def _require_current(url: str) -> None:
-    """Return if the database has the tables that this version works with.
-
-    Raises:
-        PruneError: if not.
-    """
-    database = database_at(url, patience=_PATIENCE_SECONDS)
-    place = shown(database.url)
-    if isinstance(database, SqliteDatabase) and not database.path.is_file():
-        raise PruneError(f"there is no database {database.path}; name it with --database-url")
-    try:
-        with database.untouched().connect() as connection:
-            version = _version(connection)
-    except SQLAlchemyError as error:
-        raise PruneError(f"{place} cannot be opened: {error}") from error
-    if version is None:
-        raise PruneError(f"{place} is no database of Tamiyo; name another with --database-url")
-    if version != REVISION:
-        raise PruneError(
-            f"{place} has the tables of another version of Tamiyo ({version}, not {REVISION}); "
-            "use that version, or start the service of this one, which brings them up to date"
-        )
-
-
-def _version(connection: Connection) -> str | None:
-    if not inspect(connection).has_table(_VERSIONS):
-        return None
-    version: str | None = connection.execute(text(f"SELECT version_num FROM {_VERSIONS}")).scalar()
-    return version

@@ -17,6 +17,8 @@ from tamiyo_core.learned import LEARNED
 from tamiyo_core.registry import UnknownPolicyError, build_policy
 from tamiyo_leyline import PolicyChoice, RunConfig, __version__
 
+from tamiyo_service.errors import NoArtifactError
+from tamiyo_service.learned.registry import Registry
 from tamiyo_service.listening import require_address
 from tamiyo_service.logs import configure_logs
 from tamiyo_service.process import served_app, server_config
@@ -75,13 +77,14 @@ def serve(settings: Settings | None = None) -> None:
 
 
 def _absent_shadows(settings: Settings) -> Iterator[tuple[PolicyChoice, str]]:
-    """The shadow policies that cannot be had, and why; whether the learned one can, its runs will tell."""
+    """The shadow policies that cannot be had, and why. Of the learned one, only versions that are named."""
     for choice in shadow_choices(settings.shadow) if settings.shadow else ():
-        if choice.name == LEARNED:
-            continue
         try:
-            build_policy(RunConfig(policy=choice))
-        except UnknownPolicyError as error:
+            if choice.name != LEARNED:
+                build_policy(RunConfig(policy=choice))
+            elif choice.version is not None:
+                Registry(settings.models, settings.device).require_named(choice.version)
+        except (UnknownPolicyError, NoArtifactError) as error:
             yield choice, str(error)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import httpx
@@ -14,6 +15,8 @@ from tamiyo_service import Settings
 from tamiyo_service.store import SqlStore
 from tamiyo_service.testing import running_service
 from typer.testing import CliRunner, Result
+
+OLDER = Path(__file__).parents[1] / "fixtures" / "tamiyo-0.1.0.db"
 
 
 @pytest.fixture
@@ -130,8 +133,9 @@ def test_looking_for_keys_makes_no_database(database: str, arguments: tuple[str,
     file = database_file(database)
     result = keys(database, *arguments)
     assert result.exit_code == 1
-    told = f"tamiyo keys {arguments[0]}: there is no database {file}; name it with --database-url\n"
-    assert result.output == told
+    assert (
+        result.output == f"tamiyo keys {arguments[0]}: {database}: there is no such database; name another\n"
+    )
     assert not file.exists()
 
 
@@ -139,13 +143,26 @@ def test_a_database_without_tables_is_left_as_it_is(database: str) -> None:
     database_file(database).touch()
     result = keys(database, "list")
     assert result.exit_code == 1
-    assert "has no tables of Tamiyo; name it with --database-url" in result.output
+    assert "it has no tables of Tamiyo; name another" in result.output
     assert database_file(database).stat().st_size == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [("list",), ("revoke", "k0"), ("create", "--name", "ci", "--scope", "trainer")]
+)
+def test_a_database_of_an_older_version_is_left_as_it_is(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    file = Path(shutil.copy(OLDER, tmp_path))
+    before = file.read_bytes()
+    result = keys(f"sqlite:///{file}", *arguments)
+    assert result.exit_code == 1
+    assert "another version of Tamiyo (0001, not " in result.output
+    assert result.output.endswith("use that version, or bring them up to date with `tamiyo migrate`\n")
+    assert file.read_bytes() == before
 
 
 def test_a_first_key_makes_the_database_and_says_so(database: str) -> None:
     first = keys(database, "create", "--name", "ci", "--scope", "trainer")
-    told = f"tamiyo keys create: there is no database {database_file(database)}; it is made now"
+    told = f"tamiyo keys create: {database}: there is no such database; it is made now"
     assert first.stderr.splitlines()[0] == told
     assert len(first.stdout.splitlines()) == 1
     assert "made now" not in keys(database, "create", "--name", "ci", "--scope", "trainer").stderr

@@ -12,6 +12,7 @@ from sqlalchemy import make_url
 from tamiyo_service.pruning import PruneError, pruning, vacuum
 from tamiyo_service.retention.rules import Rules
 from tamiyo_service.store import SqlStore, prepare_database
+from tamiyo_service.store.dialect import DatabaseUnusableError
 
 from tests.service.clocks import SteppingClock
 from tests.service.conftest import sql_store
@@ -60,7 +61,7 @@ async def test_space_of_pruned_runs_is_used_again_and_given_back_by_a_vacuum(
 async def test_a_database_of_another_version_is_left_as_it_is(url: str, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "tamiyo.db", isolation_level=None)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0000'")
-    with pytest.raises(PruneError, match=r"another version of Tamiyo .*start the service of this one"):
+    with pytest.raises(DatabaseUnusableError, match=r"another version of Tamiyo \(0000, .*`tamiyo migrate`"):
         async with pruning(url, SILENT):
             raise AssertionError("it began")
     with closing(sqlite3.connect(tmp_path / "tamiyo.db")) as connection:
@@ -68,7 +69,7 @@ async def test_a_database_of_another_version_is_left_as_it_is(url: str, tmp_path
 
 
 async def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    with pytest.raises(PruneError, match="there is no database"):
+    with pytest.raises(DatabaseUnusableError, match="there is no such database"):
         async with pruning(f"sqlite:///{tmp_path / 'none.db'}", SILENT):
             raise AssertionError("it began")
     assert list(tmp_path.iterdir()) == []
@@ -77,7 +78,7 @@ async def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
 async def test_a_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "songs.db")) as connection:
         connection.execute("CREATE TABLE runs (title TEXT)")
-    with pytest.raises(PruneError, match="no database of Tamiyo"):
+    with pytest.raises(DatabaseUnusableError, match="belongs to another program"):
         async with pruning(f"sqlite:///{tmp_path / 'songs.db'}", SILENT):
             raise AssertionError("it began")
 
@@ -109,6 +110,6 @@ async def test_every_kind_of_database_is_pruned(database_url: str, clock: Steppi
 
 async def test_a_server_that_is_away_is_told_of(postgres_url: str) -> None:
     away = make_url(postgres_url).update_query_dict({"host": "127.0.0.1", "port": str(free_port())})
-    with pytest.raises(PruneError, match="cannot be opened"):
+    with pytest.raises(DatabaseUnusableError, match="cannot be reached"):
         async with pruning(away.render_as_string(hide_password=False), SILENT):
             raise AssertionError("it began")

@@ -49,7 +49,7 @@ def test_a_misspelt_setting_is_in_the_log_of_the_start(tmp_path: Path) -> None:
 
 def test_a_shadow_policy_that_is_not_there_is_in_the_log_of_the_start(tmp_path: Path) -> None:
     program = "from tamiyo_service import Settings, serve\n"
-    program += "shadow = 'heuristic,nonesuch,heuristic@0.1,learned'\n"
+    program += "shadow = 'heuristic,nonesuch,heuristic@0.1,learned,learned@none-1.0.0'\n"
     program += (
         f"serve(Settings(database_url='sqlite:///{tmp_path}', shadow=shadow))  # a folder: it ends at once"
     )
@@ -59,8 +59,10 @@ def test_a_shadow_policy_that_is_not_there_is_in_the_log_of_the_start(tmp_path: 
     assert [(entry["policy"], entry["version"]) for entry in absent] == [
         ("nonesuch", None),
         ("heuristic", "0.1"),
+        ("learned", "none-1.0.0"),
     ]
     assert "unknown policy 'nonesuch'; valid: heuristic" in absent[0]["reason"]
+    assert "there is imitation-cnn-1.0.0" in absent[2]["reason"]
 
 
 def test_a_password_in_a_file_is_that_of_the_database(tmp_path: Path) -> None:

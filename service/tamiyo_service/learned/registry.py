@@ -87,8 +87,20 @@ class Registry:
         """The sound artifact of that name and version, as of the last look."""
         return next((one for one in self._sound() if one.policy_version == policy_version), None)
 
+    def require_named(self, policy_version: str) -> Artifact:
+        """The same, which there must be.
+
+        Raises:
+            NoArtifactError: if there is none.
+        """
+        artifact = self.named(policy_version)
+        if artifact is None:
+            message = f"the learned policy has no version {policy_version!r}; there is {self._listed()}"
+            raise NoArtifactError(message, field="policy.version")
+        return artifact
+
     def get_or_raise(self, name: str, version: str) -> Artifact:
-        """The same, by name and version apart.
+        """The sound artifact of a name and a version.
 
         Raises:
             ModelNotFoundError: if there is none.
@@ -144,10 +156,7 @@ class Registry:
             if shipped:
                 return shipped[0]
             raise self.no_artifact(topology)
-        artifact = self.named(version)
-        if artifact is None:
-            message = f"the learned policy has no version {version!r}; there is {self._listed()}"
-            raise NoArtifactError(message, field="policy.version")
+        artifact = self.require_named(version)
         if not artifact.fits(topology):
             raise NoArtifactError(
                 f"{version} was made for topology {artifact.topology} with {', '.join(artifact.blueprints)}, "

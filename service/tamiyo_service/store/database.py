@@ -26,10 +26,14 @@ class DatabaseUnusableError(Exception):
         url: of the database; its password is left out.
         what: is wrong with it.
         remedy: what to do.
+
+    Attributes:
+        finding: which database it is, and what is wrong with it.
     """
 
     def __init__(self, url: URL, what: str, remedy: str) -> None:
-        super().__init__(f"{shown(url)}: {what}; {remedy}")
+        self.finding = f"{shown(url)}: {what}"
+        super().__init__(f"{self.finding}; {remedy}")
 
 
 class Database(Protocol):

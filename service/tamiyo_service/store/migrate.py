@@ -7,13 +7,18 @@ from typing import Final, NamedTuple
 from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import SQLAlchemyError
 
-from tamiyo_service.store.dialect import Database, DatabaseUnusableError, database_at
+from tamiyo_service.store.dialect import PATIENCE_SECONDS, Database, DatabaseUnusableError, database_at
 from tamiyo_service.store.schema import journal
+from tamiyo_service.store.sqlite import SqliteDatabase
 
 REVISION: Final = "0006"
 """The schema this version works with: the latest migration."""
 _VERSION_TABLE: Final = "alembic_version"
 _SCRIPTS: Final = "tamiyo_service:migrations"
+
+
+class DatabaseAbsentError(DatabaseUnusableError):
+    """There is no database of Tamiyo where one should be."""
 
 
 class Migration(NamedTuple):
@@ -68,6 +73,36 @@ def schema_revision(database: Database) -> str | None:
         return _look_up_revision(database)
     except (SQLAlchemyError, OSError) as error:
         raise database.unusable(error) from error
+
+
+def require_current(url: str, *, patience: float = PATIENCE_SECONDS) -> None:
+    """Return if a database has the tables that this version works with. Nothing is changed.
+
+    Args:
+        url: an SQLAlchemy URL.
+        patience: seconds to wait for others who use it.
+
+    Raises:
+        DatabaseUrlError: if the URL cannot be used.
+        DatabaseAbsentError: if there is no such database, or nothing in it.
+        DatabaseUnusableError: if its tables are another's, or of another version; if it cannot be used.
+    """
+    database = database_at(url, patience=patience)
+    try:
+        if isinstance(database, SqliteDatabase) and not database.path.exists():
+            database.require_place()
+            raise DatabaseAbsentError(database.url, "there is no such database", "name another")
+        revision = schema_revision(database)
+        if revision is None:
+            raise DatabaseAbsentError(database.url, "it has no tables of Tamiyo", "name another")
+        if revision != REVISION:
+            what = f"it has the tables of another version of Tamiyo ({revision}, not {REVISION})"
+            remedy = "use that version"
+            if revision < REVISION:
+                remedy += ", or bring them up to date with `tamiyo migrate`"
+            raise DatabaseUnusableError(database.url, what, remedy)
+    finally:
+        database.dispose()
 
 
 def pending(revision: str | None) -> tuple[Migration, ...]:
