@@ -145,9 +145,12 @@ def test_name_lookups_that_hang_neither_hold_the_trainer_nor_pile_up_nor_hold_th
                 errors.append(type(error).__name__)
         assert time.monotonic() - began < 20.0
         assert sum(thread.name == "tamiyo-client" for thread in threading.enumerate()) == 4
-        print(errors.count("DeadlineExceededError"), errors.count("ServiceUnreachableError"))
+        # A call that never got as far as its lookup leaves nothing behind that hangs.
+        hung = errors.index("ServiceUnreachableError")
+        assert hung >= 4
+        print(set(errors[:hung]), set(errors[hung:]))
     """
-    assert python(program) == "4 8\n"
+    assert python(program) == "{'DeadlineExceededError'} {'ServiceUnreachableError'}\n"
 
 
 def test_an_abandoned_thread_ends(service: StandIn) -> None:
