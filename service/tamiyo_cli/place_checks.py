@@ -18,7 +18,7 @@ from tamiyo_service.serve import CertificateError, require_certificate
 from tamiyo_service.settings import Settings, unknown_variables
 from tamiyo_service.store.dialect import Database, DatabaseUnusableError, DatabaseUrlError, database_at
 from tamiyo_service.store.keys import usable_keys
-from tamiyo_service.store.migrate import REVISION, pending, schema_revision
+from tamiyo_service.store.migrate import REVISION, is_file_missing, pending, schema_revision
 from tamiyo_service.store.sqlite import SqliteDatabase
 
 from tamiyo_cli.environment import faults
@@ -135,9 +135,8 @@ def model_findings(settings: Settings) -> Iterator[Finding]:
 
 
 def _schema(database: Database) -> Iterator[Finding]:
-    if isinstance(database, SqliteDatabase) and not database.path.exists():
-        database.require_place()
-        yield ok("store", f"{database.path} is not there yet: the service makes it")
+    if is_file_missing(database):
+        yield ok("store", f"{database.url.database} is not there yet: the service makes it")
         return
     revision = schema_revision(database)
     if revision is None:

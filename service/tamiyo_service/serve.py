@@ -78,12 +78,13 @@ def serve(settings: Settings | None = None) -> None:
 
 def _absent_shadows(settings: Settings) -> Iterator[tuple[PolicyChoice, str]]:
     """The shadow policies that cannot be had, and why. Of the learned one, only versions that are named."""
+    registry = Registry(settings.models, settings.device)  # looks when it is first asked
     for choice in shadow_choices(settings.shadow) if settings.shadow else ():
         try:
             if choice.name != LEARNED:
                 build_policy(RunConfig(policy=choice))
             elif choice.version is not None:
-                Registry(settings.models, settings.device).require_named(choice.version)
+                registry.require_named(choice.version)
         except (UnknownPolicyError, NoArtifactError) as error:
             yield choice, str(error)
 

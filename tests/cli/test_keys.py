@@ -133,9 +133,8 @@ def test_looking_for_keys_makes_no_database(database: str, arguments: tuple[str,
     file = database_file(database)
     result = keys(database, *arguments)
     assert result.exit_code == 1
-    assert (
-        result.output == f"tamiyo keys {arguments[0]}: {database}: there is no such database; name another\n"
-    )
+    what = "there is no such database; name it with --database-url"
+    assert result.output == f"tamiyo keys {arguments[0]}: {database}: {what}\n"
     assert not file.exists()
 
 
@@ -143,7 +142,7 @@ def test_a_database_without_tables_is_left_as_it_is(database: str) -> None:
     database_file(database).touch()
     result = keys(database, "list")
     assert result.exit_code == 1
-    assert "it has no tables of Tamiyo; name another" in result.output
+    assert "it has no tables of Tamiyo; name it with --database-url" in result.output
     assert database_file(database).stat().st_size == 0
 
 
@@ -158,6 +157,17 @@ def test_a_database_of_an_older_version_is_left_as_it_is(tmp_path: Path, argumen
     assert "another version of Tamiyo (0001, not " in result.output
     assert result.output.endswith("use that version, or bring them up to date with `tamiyo migrate`\n")
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "command", [("keys", "list"), ("prune", "--dry-run", "--silent-for", "30d"), ("doctor",)]
+)
+def test_a_place_that_cannot_be_looked_at_is_told_of(tmp_path: Path, command: tuple[str, ...]) -> None:
+    url = f"sqlite:///{tmp_path / ('a' * 300)}"
+    result = CliRunner().invoke(app, command, env={"TAMIYO_DATABASE_URL": url, "COLUMNS": "2000"})
+    assert isinstance(result.exception, SystemExit)
+    assert result.exit_code == 1
+    assert "it cannot be opened ([Errno 36] File name too long" in result.output
 
 
 def test_a_first_key_makes_the_database_and_says_so(database: str) -> None:

@@ -15,6 +15,7 @@ REVISION: Final = "0006"
 """The schema this version works with: the latest migration."""
 _VERSION_TABLE: Final = "alembic_version"
 _SCRIPTS: Final = "tamiyo_service:migrations"
+_NAME_IT: Final = "name it with --database-url"
 
 
 class DatabaseAbsentError(DatabaseUnusableError):
@@ -63,6 +64,21 @@ def prepare(database: Database) -> None:
         raise database.unusable(error) from error
 
 
+def is_file_missing(database: Database) -> bool:
+    """Whether a database is a file that is not there yet, and may be made. Nothing is changed.
+
+    Raises:
+        DatabaseUnusableError: if it cannot be made, or its place cannot be looked at.
+    """
+    try:
+        if not isinstance(database, SqliteDatabase) or database.path.exists():
+            return False
+        database.require_place()
+    except OSError as error:
+        raise database.unusable(error) from error
+    return True
+
+
 def schema_revision(database: Database) -> str | None:
     """The revision a database's schema has; None: there is none yet. Nothing is changed.
 
@@ -89,12 +105,11 @@ def require_current(url: str, *, patience: float = PATIENCE_SECONDS) -> None:
     """
     database = database_at(url, patience=patience)
     try:
-        if isinstance(database, SqliteDatabase) and not database.path.exists():
-            database.require_place()
-            raise DatabaseAbsentError(database.url, "there is no such database", "name another")
+        if is_file_missing(database):
+            raise DatabaseAbsentError(database.url, "there is no such database", _NAME_IT)
         revision = schema_revision(database)
         if revision is None:
-            raise DatabaseAbsentError(database.url, "it has no tables of Tamiyo", "name another")
+            raise DatabaseAbsentError(database.url, "it has no tables of Tamiyo", _NAME_IT)
         if revision != REVISION:
             what = f"it has the tables of another version of Tamiyo ({revision}, not {REVISION})"
             remedy = "use that version"
