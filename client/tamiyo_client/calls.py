@@ -150,6 +150,11 @@ def post_complete(run_id: str, result: RunResult) -> Call[None]:
     return Call(Request("POST", _run(run_id, "/complete"), body), require_success)
 
 
+def get_standing(run_id: str) -> Call[Standing]:
+    """Look how a run stands."""
+    return Call(Request("GET", _run(run_id)), partial(_read_standing, run_id))
+
+
 def get_run(run_id: str) -> Call[RunView]:
     """Look at a run."""
     return Call(Request("GET", _run(run_id)), partial(read, schema=RunView))

@@ -12,6 +12,7 @@ from tamiyo_leyline.api import RewindRequest
 from tamiyo_client.calls import (
     Answered,
     Standing,
+    get_standing,
     post_client_decisions,
     post_complete,
     post_epoch,
@@ -23,7 +24,9 @@ from tamiyo_client.conduct import Conduct
 from tamiyo_client.errors import (
     EpochConflictError,
     InvalidRequestError,
+    ProtocolError,
     RefusedError,
+    ServiceBusyError,
     ServiceFaultError,
     SilenceError,
     StaleEpochError,
@@ -43,8 +46,10 @@ OWN_DECISIONS_SHARE: Final = 0.25
 OWN_DECISIONS_PER_CALL: Final = 64
 _NAMED: Final = 5
 """Commands named in a warning about several."""
-LATE_FAULTS: Final = 2
-"""Calls in which the service may fail at one missed report before that is given up."""
+LAST_CATCH_UP_SHARE: Final = 0.75
+"""The same for the last call of a run, in which only its end is still to be told."""
+_SUSPECT_SHARE: Final = 0.5
+"""Share of the time left that a missed report may take which failed before, or after which nothing comes."""
 
 
 class Delivery:
@@ -65,8 +70,8 @@ class Delivery:
         """The current report as it was last sent; None: not sent yet."""
         self._conduct: Final = conduct
         self._opening: RewindRequest | None = None
-        self._failing: EpochReport | None = None
-        self._faults = 0
+        self._suspect: Item | None = None
+        """The missed report that failed when it was last sent."""
 
     def start(self, deadline: Deadline) -> Conversation[None]:
         """PUT the run and resume it as planned; nothing happens if that is done already.
@@ -89,22 +94,42 @@ class Delivery:
         self.attempt += first
         self.started = True
 
-    def catch_up(self, deadline: Deadline, late_faults: int = LATE_FAULTS) -> Conversation[bool]:
+    def catch_up(self, deadline: Deadline, *, last: bool = False) -> Conversation[bool]:
         """Send the missed reports and rewinds in order; False if time did not suffice for all.
+
+        A report that never gets through (a proxy refuses it, the service fails at it) must not keep the later
+        ones back for ever. One that failed is a suspect: the next time the service is asked how the run stands
+        first. If it answers that and fails at the report again, the report is given up; a silent service is
+        waited for.
 
         Args:
             deadline: of the call.
-            late_faults: calls in which the service may fail at a report before that is given up.
+            last: whether this is the run's last call, so that a suspect gets its second try in it.
 
         Raises:
             TamiyoError: if the service is silent, fails, or refuses more than a single report.
         """
-        reserve_s = self._conduct.deadline_s * (1.0 - CATCH_UP_SHARE)
+        share = LAST_CATCH_UP_SHARE if last else CATCH_UP_SHARE
+        reserve_s = self._conduct.deadline_s * (1.0 - share)
         while self.outbox.missed:
             if deadline.remaining_s() < reserve_s:
                 return False
             item = self.outbox.missed[0]
-            yield from self._send_missed(item, deadline, late_faults)
+            is_suspect = item is self._suspect
+            if is_suspect:
+                yield from self._conduct.ask(get_standing(self.plan.run_id), deadline)
+            try:
+                yield from self._send_missed(item, _part(deadline) if is_suspect or last else deadline)
+            except (SilenceError, ProtocolError) as error:
+                if isinstance(error, ServiceBusyError) or isinstance(item, RewindRequest):
+                    raise
+                if is_suspect:
+                    self._give_up_suspect(item, error)
+                    continue
+                self._suspect = item
+                if not last:
+                    raise
+                continue
             if self.outbox.missed and self.outbox.missed[0] is item:
                 self.outbox.missed.popleft()
         return True
@@ -149,8 +174,7 @@ class Delivery:
             TamiyoError: if the service is silent, or refuses more than a single report.
         """
         yield from self.start(deadline)
-        # Nothing comes after this: a report that the service fails at must not keep the rest from it.
-        if not (yield from self.catch_up(deadline, late_faults=1)):
+        if not (yield from self.catch_up(deadline, last=True)):
             logger.warning(
                 "run %s: no time to tell %d earlier reports", self.plan.run_id, len(self.outbox.missed)
             )
@@ -170,7 +194,7 @@ class Delivery:
         """
         yield from self._conduct.ask(post_complete(self.plan.run_id, result), deadline)
 
-    def _send_missed(self, item: Item, deadline: Deadline, late_faults: int) -> Conversation[None]:
+    def _send_missed(self, item: Item, deadline: Deadline) -> Conversation[None]:
         if isinstance(item, RewindRequest):
             yield from self._conduct.ask(post_rewind(self.plan.run_id, item), deadline)
             return
@@ -183,15 +207,6 @@ class Delivery:
                 return
             logger.warning("run %s: epoch %d was told too late: %s", self.plan.run_id, item.epoch, error)
             self.outbox.give_up(item)
-            return
-        except ServiceFaultError as error:
-            if self._count_fault(item) < late_faults:
-                raise
-            run_id = self.plan.run_id
-            logger.error(
-                "run %s: epoch %d is given up, the service fails at it: %s", run_id, item.epoch, error
-            )
-            self.outbox.give_up_failing(item)
             return
         self.outbox.never_received(answered.reply.commands)
 
@@ -213,11 +228,14 @@ class Delivery:
         kept = tuple(outcome for outcome in report.outcomes if outcome not in refused)
         return report.model_copy(update={"outcomes": kept})
 
-    def _count_fault(self, report: EpochReport) -> int:
-        # Only the oldest missed report is ever sent: one counter will do.
-        self._faults = self._faults + 1 if report is self._failing else 1
-        self._failing = report
-        return self._faults
+    def _give_up_suspect(self, report: EpochReport, error: TamiyoError) -> None:
+        run_id = self.plan.run_id
+        logger.error("run %s: epoch %d is given up, it does not get through: %s", run_id, report.epoch, error)
+        self.outbox.give_up_failing(report)
+
+
+def _part(deadline: Deadline) -> Deadline:
+    return Deadline.after(deadline.remaining_s() * _SUSPECT_SHARE, deadline.clock)
 
 
 def _can_rewind(standing: Standing) -> bool:

@@ -8,7 +8,8 @@ What happens at each report, in this order and all of it within one deadline:
    in increasing order, so they cannot go after the current one; and a history without holes is worth more
    to the tracker than a decision one epoch sooner, so while half the deadline does not suffice for them the
    current report joins them and the answer is WAIT. Should a service be so slow that catching up leaves no
-   time for the current report, the earlier ones are given up: an answer is worth more than they are.
+   time for the current report, or that the earlier ones do not get fewer, they are given up: an answer is
+   worth more than they are. So is one alone that never gets through (see `Delivery.catch_up`).
    A command in a late answer was never carried out. It is not handed on (the trainer has moved on); the
    next report tells that it expired.
 4. The report is sent, and again without those outcomes that the service refuses because it never issued their
@@ -56,6 +57,9 @@ from tamiyo_client.wire import Conversation, Deadline
 
 logger = logging.getLogger("tamiyo_client")
 
+MAX_PUT_OFFS: Final = 10
+"""Reports in a row that may be put off for earlier ones before those are given up."""
+
 
 class RunSession:
     """The conversations of one run. One at a time: whoever drives them takes turns.
@@ -71,6 +75,7 @@ class RunSession:
         self._delivery: Final = Delivery(plan, conduct)
         self._alone: Final = Alone(plan.run_id, conduct, self._delivery.outbox)
         self._lagging = False
+        self._put_offs = 0
         self._over = False
 
     @property
@@ -229,14 +234,18 @@ class RunSession:
             self._give_up_missed()
         late = len(outbox.missed)
         if not (yield from self._delivery.catch_up(deadline)):
-            return self._alone.put_off(outbox.sealed(report, self.attempt))
+            decision = self._alone.put_off(outbox.sealed(report, self.attempt))
+            self._put_offs += 1
+            stands_still = self._put_offs > 1 and len(outbox.missed) >= late
+            self._lagging = stands_still or self._put_offs >= MAX_PUT_OFFS
+            return decision
         sealed = outbox.sealed(report, self.attempt)
         try:
             answered = yield from self._delivery.report(sealed, deadline)
         except DeadlineExceededError:
             self._lagging = late > 0
             raise
-        self._lagging = False
+        self._lagging, self._put_offs = False, 0
         self._alone.end(late)
         self._conduct.notices.of(answered.reply)
         if outbox.own_due:
@@ -246,6 +255,7 @@ class RunSession:
     def _fall_back(self, report: EpochReport, error: TamiyoError) -> Decision:
         if self._conduct.strict:
             raise error
+        self._put_offs = 0
         sealed = self._delivery.sent or self._delivery.outbox.sealed(report, self.attempt)
         return self._alone.decide(sealed, error)
 
@@ -261,7 +271,7 @@ class RunSession:
         return self._refused(epoch, ClientFaultError(f"the client failed: {error!r}"))
 
     def _give_up_missed(self) -> None:
-        self._lagging = False
+        self._lagging, self._put_offs = False, 0
         given_up = self._delivery.outbox.give_up_all()
         if given_up:
             logger.warning(

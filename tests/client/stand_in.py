@@ -185,6 +185,7 @@ class StandIn:
         self.misbehave: deque[Misbehaviour | None] = deque()
         self.fails_at: Callable[[dict[str, Any]], bool] = lambda report: False
         self.fault_takes_s = 0.0
+        self.in_between: Callable[[Seen], Misbehaviour | None] = lambda seen: None
         self.never_issued: set[str] = set()
         self.commands: Callable[[dict[str, Any]], list[AdaptationCommand]] = lambda report: []
         self.stopping = threading.Event()
@@ -227,7 +228,7 @@ class StandIn:
     def serve(self, exchange: Exchange) -> None:
         with self._lock:
             self.seen.append(exchange.seen)
-            misbehaviour = self.misbehave.popleft() if self.misbehave else None
+            misbehaviour = self.misbehave.popleft() if self.misbehave else self.in_between(exchange.seen)
         if misbehaviour is None:
             exchange.send(exchange.proper_answer())
         else:

@@ -23,6 +23,7 @@ from tests.client.conftest import Connect
 from tests.client.stand_in import (
     RETURN_S,
     Misbehaviour,
+    Seen,
     StandIn,
     cut_short,
     drip_body,
@@ -289,6 +290,67 @@ def test_a_service_too_slow_to_catch_up_with_is_asked_about_the_present(
         decisions = [run.epoch(epoch=epoch, available_slots=1) for epoch in range(4)]
         service.misbehave.clear()
     assert "service" in [decision.source for decision in decisions]
+
+
+def test_a_backlog_that_never_gets_smaller_is_given_up(connect: Connect, service: StandIn) -> None:
+    # One late report a call is all there is time for, and each call adds one.
+    with connect(deadline=1.0).run("r") as run:
+        service.misbehave.extend([reply_with(200, b"what?")] * 3)
+        for epoch in range(2):
+            run.epoch(epoch=epoch, available_slots=1)
+        service.misbehave.clear()
+        service.in_between = lambda seen: think(0.6)
+        answers = [run.epoch(epoch=epoch, available_slots=1) for epoch in range(2, 7)]
+        service.in_between = lambda seen: None
+    assert answers[-1].source == "service"
+
+
+@pytest.mark.parametrize(
+    "in_between",
+    [
+        reply_with(403, b"<html>blocked</html>", "text/html"),
+        reply_with(413, b"<html>too large</html>", "text/html"),
+        reply_with(502, b"bad gateway", "text/html"),
+        hang_up,
+        stay_silent,
+    ],
+)
+def test_one_report_that_never_gets_through_does_not_keep_the_others_back(
+    connect: Connect, service: StandIn, in_between: Misbehaviour, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuses(seen: Seen) -> Misbehaviour | None:
+        return in_between if "/epoch" in seen.path and seen.body["epoch"] == 1 else None
+
+    with connect(deadline=1.0).run("r") as run:
+        service.in_between = refuses
+        answers = [run.epoch(epoch=epoch, available_slots=1) for epoch in range(6)]
+    assert [answer.source for answer in answers][-1] == "service"
+    assert [epoch for _, epoch in service.runs["r"].reports] == [0, 2, 3, 4, 5]
+    assert service.runs["r"].result == "succeeded"
+    assert sum("epoch 1 is given up" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_a_last_report_that_never_gets_through_does_not_keep_the_run_open(
+    connect: Connect, service: StandIn
+) -> None:
+    with connect(deadline=1.0).run("r") as run:
+        service.in_between = lambda seen: (
+            reply_with(403, b"<html>blocked</html>", "text/html") if "/epoch" in seen.path else None
+        )
+        run.epoch(epoch=0, available_slots=1)
+    assert service.runs["r"].result == "succeeded"
+
+
+def test_a_silent_service_costs_no_report_however_often_it_is_asked(
+    connect: Connect, service: StandIn
+) -> None:
+    with connect(deadline=RETURN_S).run("r") as run:
+        service.in_between = lambda seen: reply_with(403, b"<html>sign in</html>", "text/html")
+        for epoch in range(8):
+            run.epoch(epoch=epoch, available_slots=1)
+        service.in_between = lambda seen: None
+        run.epoch(epoch=8, available_slots=1)
+    assert [epoch for _, epoch in service.runs["r"].reports] == list(range(9))
 
 
 def test_silence_is_warned_of_once_and_so_is_its_end(
