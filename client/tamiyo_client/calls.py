@@ -45,8 +45,8 @@ from tamiyo_leyline.api import (
 from tamiyo_leyline.fields import Answer
 
 from tamiyo_client.errors import ProtocolError
-from tamiyo_client.replies import EpochAnswer, is_replayed, read, require_success
-from tamiyo_client.wire import Request, Response, Result
+from tamiyo_client.replies import EpochAnswer, is_replayed, read, require_no_content
+from tamiyo_client.wire import LARGE_ANSWER_BYTES, Request, Response, Result
 
 REPEATABLE_METHODS: Final = frozenset({"GET", "PUT", "POST"})
 """Calls with these methods may be made again when their answer was lost."""
@@ -133,7 +133,7 @@ def post_outcome(run_id: str, outcome: CommandOutcome) -> Call[OutcomeReply]:
     """Tell what became of one command."""
     path = _run(run_id, f"/commands/{quote(outcome.command_id, safe='')}/outcome")
     body = OutcomeRequest(status=outcome.status, detail=outcome.detail).model_dump_json().encode()
-    return Call(Request("POST", path, body), partial(read, schema=OutcomeReply))
+    return Call(Request("POST", path, body), partial(_read_outcome, run_id, outcome.command_id))
 
 
 def post_client_decisions(run_id: str, decisions: Iterable[ClientDecision]) -> Call[ClientDecisionsReply]:
@@ -147,7 +147,7 @@ def post_client_decisions(run_id: str, decisions: Iterable[ClientDecision]) -> C
 def post_complete(run_id: str, result: RunResult) -> Call[None]:
     """Close the run; with the same result again it changes nothing."""
     body = CompleteRequest(result=result).model_dump_json().encode()
-    return Call(Request("POST", _run(run_id, "/complete"), body), require_success)
+    return Call(Request("POST", _run(run_id, "/complete"), body), partial(_read_end, run_id))
 
 
 def get_standing(run_id: str) -> Call[Standing]:
@@ -162,7 +162,7 @@ def get_run(run_id: str) -> Call[RunView]:
 
 def get_decision(run_id: str, epoch: int) -> Call[DecisionRecord]:
     """Look at one decision with everything it was made from."""
-    return Call(Request("GET", _run(run_id, f"/decisions/{epoch}")), partial(read, schema=DecisionRecord))
+    return Call(_look(_run(run_id, f"/decisions/{epoch}")), partial(read, schema=DecisionRecord))
 
 
 def get_health() -> Call[Health]:
@@ -172,12 +172,12 @@ def get_health() -> Call[Health]:
 
 def delete_run(run_id: str) -> Call[None]:
     """Remove a run and its history."""
-    return Call(Request("DELETE", _run(run_id)), require_success)
+    return Call(Request("DELETE", _run(run_id)), require_no_content)
 
 
 def get_runs(filters: Mapping[str, Any], cursor: str | None) -> Call[Page[RunView]]:
     """One page of the list of runs."""
-    return Call(Request("GET", "/runs" + _query(filters, cursor)), partial(read, schema=Page[RunView]))
+    return Call(_look("/runs" + _query(filters, cursor)), partial(read, schema=Page[RunView]))
 
 
 def get_decisions(
@@ -185,7 +185,7 @@ def get_decisions(
 ) -> Call[Page[DecisionItem]]:
     """One page of the history of a run, or of all runs."""
     path = "/decisions" if run_id is None else _run(run_id, "/decisions")
-    return Call(Request("GET", path + _query(filters, cursor)), partial(read, schema=Page[DecisionItem]))
+    return Call(_look(path + _query(filters, cursor)), partial(read, schema=Page[DecisionItem]))
 
 
 def next_cursor(page: Page[Any], cursor: str | None) -> str | None:
@@ -201,6 +201,10 @@ def next_cursor(page: Page[Any], cursor: str | None) -> str | None:
 
 def _run(run_id: str, rest: str = "") -> str:
     return f"/runs/{quote(run_id, safe='')}{rest}"
+
+
+def _look(path: str) -> Request:
+    return Request("GET", path, max_answer_bytes=LARGE_ANSWER_BYTES)
 
 
 def _query(filters: Mapping[str, Any], cursor: str | None) -> str:
@@ -231,6 +235,20 @@ def _read_rewind(run_id: str, rewind: RewindRequest, response: Response) -> Rewi
     if reply.attempt != rewind.attempt:
         raise ProtocolError(f"asked to open attempt {rewind.attempt}, answered about {reply.attempt}")
     return reply
+
+
+def _read_outcome(run_id: str, command_id: str, response: Response) -> OutcomeReply:
+    reply = read(response, OutcomeReply)
+    _require_run(run_id, reply.run_id)
+    if reply.command_id != command_id:
+        raise ProtocolError(f"told of command {command_id}, answered about {reply.command_id[:128]!r}")
+    return reply
+
+
+def _read_end(run_id: str, response: Response) -> None:
+    standing = _read_standing(run_id, response)
+    if standing.status is not RunStatus.COMPLETED:
+        raise ProtocolError(f"asked to complete the run, answered that it is {standing.status}")
 
 
 def _require_run(asked: str, answered: str) -> None:

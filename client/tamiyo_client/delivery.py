@@ -98,8 +98,8 @@ class Delivery:
         """Send the missed reports and rewinds in order; False if time did not suffice for all.
 
         A report that never gets through (a proxy refuses it, the service fails at it) must not keep the later
-        ones back for ever. One that failed is a suspect: the next time the service is asked how the run stands
-        first. If it answers that and fails at the report again, the report is given up; a silent service is
+        ones back for ever. One that failed is a suspect: next time the service is first asked how the run
+        stands. If it answers that and fails at the report again, the report is given up; a silent service is
         waited for.
 
         Args:

@@ -28,6 +28,8 @@ from tamiyo_client.wire import Response
 Schema = TypeVar("Schema", bound=BaseModel)
 
 _MAJOR: Final = LEYLINE_VERSION.partition(".")[0]
+_JSON: Final = frozenset({"application/json", ""})
+"""A proxy may have taken the content type off; what the body has to hold is checked anyway."""
 _GATEWAY_TROUBLE: Final = frozenset({408, 502, 503, 504})
 """What a proxy says, without a problem document, when the service behind it does not answer."""
 
@@ -52,13 +54,16 @@ def read(response: Response, schema: type[Schema]) -> Schema:
         TamiyoError: what the service (or something in between) said instead; see `errors`.
     """
     require_success(response)
+    kind = response.headers.get("content-type", "no content type")
+    strange = ProtocolError(
+        f"the answer is no {schema.__name__} but {len(response.body)} bytes of {printable(kind[:60])}"
+    )
+    if _media_type(response) not in _JSON:
+        raise strange
     try:
         return schema.model_validate_json(response.body)
     except ValidationError as error:
-        kind = response.headers.get("content-type", "no content type")
-        raise ProtocolError(
-            f"the answer is no {schema.__name__} but {len(response.body)} bytes of {printable(kind[:60])}"
-        ) from error
+        raise strange from error
 
 
 def require_success(response: Response) -> None:
@@ -80,13 +85,24 @@ def require_success(response: Response) -> None:
         raise _error(response)
 
 
+def require_no_content(response: Response) -> None:
+    """Pass the answer to a removal, which is 204: a 200 is somebody else's.
+
+    Raises:
+        TamiyoError: what the service (or something in between) said instead.
+    """
+    require_success(response)
+    if response.status != HTTPStatus.NO_CONTENT:
+        raise ProtocolError(f"asked to remove something, answered with status {response.status}")
+
+
 def is_replayed(response: Response) -> bool:
     """Whether the service had given this answer before."""
     return response.headers.get(REPLAYED_HEADER.lower(), "").lower() == "true"
 
 
 def _error(response: Response) -> TamiyoError:
-    if response.headers.get("content-type", "").partition(";")[0].strip() != PROBLEM_MEDIA_TYPE:
+    if _media_type(response) != PROBLEM_MEDIA_TYPE:
         return _foreign_error(response)
     try:
         problem = Problem.model_validate_json(response.body)
@@ -98,6 +114,10 @@ def _error(response: Response) -> TamiyoError:
     if problem.error_id is not None:
         message += f" (error id {problem.error_id})"
     return _make(ERROR_OF[problem.code], message, response, problem)
+
+
+def _media_type(response: Response) -> str:
+    return response.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _foreign_error(response: Response) -> TamiyoError:

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -19,7 +20,6 @@ from tamiyo_client.errors import UsageError
 
 API_KEY_VARIABLE: Final = "TAMIYO_API_KEY"
 """The environment variable that a key is taken from where none is given."""
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def _system_random() -> Callable[[], float]:
@@ -80,7 +80,10 @@ class Endpoint:
     def is_loopback(self) -> bool:
         """Whether the service is on this machine."""
         host = urlsplit(self.base_url).hostname or ""
-        return host in _LOOPBACK or host.startswith("127.")
+        try:
+            return host == "localhost" or ip_address(host).is_loopback
+        except ValueError:
+            return False
 
 
 def endpoint(

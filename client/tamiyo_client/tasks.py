@@ -36,10 +36,14 @@ class TaskTransport:
 
     Args:
         endpoint: where the service is.
+
+    Raises:
+        UsageError: if the environment names a proxy or certificates that cannot be used.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint: Final = endpoint
+        self._options: Final = client_options(endpoint)
         self._closed = False
         self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
         self._client: httpx.AsyncClient | None = None
@@ -81,7 +85,7 @@ class TaskTransport:
             raise ClientClosedError("the client was closed")
         if self._client is None or self._home != _here():
             self._home, self._stuck = _here(), set()
-            self._client = httpx.AsyncClient(**client_options(self._endpoint))
+            self._client = httpx.AsyncClient(**self._options)
         return self._client
 
     async def _perform(self, client: httpx.AsyncClient, send: Send) -> Response:
@@ -91,7 +95,7 @@ class TaskTransport:
             body = bytearray()
             async for chunk in response.aiter_raw():
                 body += chunk
-                require_small(len(body))
+                require_small(len(body), send.request)
             return incoming(response, bytes(body))
         finally:
             await response.aclose()

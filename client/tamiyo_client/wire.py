@@ -22,6 +22,12 @@ Clock: TypeAlias = Callable[[], float]
 """Seconds on a clock that never goes back, such as `time.monotonic`."""
 
 
+SMALL_ANSWER_BYTES: Final = 1024 * 1024
+"""No answer of the service to a trainer comes near this."""
+LARGE_ANSWER_BYTES: Final = 64 * 1024 * 1024
+"""No page of a list, and no record in full, comes near this."""
+
+
 class Request(NamedTuple):
     """One HTTP request; `path` starts with a slash and includes the query."""
 
@@ -30,6 +36,8 @@ class Request(NamedTuple):
     body: bytes | None = None
     headers: Mapping[str, str] | None = None
     """Besides those of every request."""
+    max_answer_bytes: int = SMALL_ANSWER_BYTES
+    """A larger answer is not the service's and is not read into the trainer's memory."""
 
 
 class Response(NamedTuple):

@@ -66,8 +66,9 @@ class _Job:
 class _Worker:
     """A thread with a connection of its own."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, options: Mapping[str, Any]) -> None:
         self._endpoint: Final = endpoint
+        self._options: Final = options
         self._jobs: Final[SimpleQueue[_Job | None]] = SimpleQueue()
         self._stream: Any = None
         self.thread: Final = threading.Thread(target=self._work, name="tamiyo-client", daemon=True)
@@ -98,7 +99,7 @@ class _Worker:
         client: httpx.Client | None = None
         while (job := self._jobs.get()) is not None:
             try:
-                client = client or httpx.Client(**client_options(self._endpoint))
+                client = client or httpx.Client(**self._options)
                 job.response = self._perform(client, job)
             except Exception as error:  # noqa: BLE001 - handed to the waiting thread, whatever it is
                 job.error = translated(error)
@@ -122,7 +123,7 @@ class _Worker:
             body = bytearray()
             for chunk in response.iter_raw():
                 body += chunk
-                require_small(len(body))
+                require_small(len(body), job.request)
                 if job.abandoned:
                     raise too_late(job.timeout_s)
             return incoming(response, bytes(body))
@@ -138,10 +139,14 @@ class WorkerTransport:
 
     Args:
         endpoint: where the service is.
+
+    Raises:
+        UsageError: if the environment names a proxy or certificates that cannot be used.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint: Final = endpoint
+        self._options: Final = client_options(endpoint)
         self._closed = False
         self._begin()
 
@@ -194,7 +199,7 @@ class WorkerTransport:
             if len(self._stuck) >= MAX_STUCK:
                 raise too_many_stuck()
         try:
-            return _Worker(self._endpoint)
+            return _Worker(self._endpoint, self._options)
         except RuntimeError as error:  # the system has no thread left
             raise translated(error) from error
 

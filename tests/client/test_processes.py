@@ -12,11 +12,14 @@ import sys
 import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from tamiyo_client import AsyncTamiyoClient, DeadlineExceededError, TamiyoClient
 
+from tests.client.conftest import Connect
 from tests.client.stand_in import RETURN_S, StandIn, drip_headers, stay_silent
 
 
@@ -184,6 +187,28 @@ def test_a_call_given_up_during_its_name_lookup_never_reaches_the_service(
         assert service.seen == []
         client.health()
     assert len(service.seen) == 1
+
+
+def test_an_address_that_swallows_everything_leaves_time_for_the_next(
+    connect: Connect, service: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = urlsplit(service.url).port
+    look_up = socket.getaddrinfo
+    with socket.socket() as full, ExitStack() as waiting:
+        # The kernel drops what a listener with a full queue is sent: nobody answers, nobody refuses.
+        full.bind(("127.0.0.2", port or 0))
+        full.listen(0)
+        for _ in range(2):
+            caller = waiting.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(full.getsockname())
+
+        def two_addresses(host: Any, *arguments: Any, **options: Any) -> Any:
+            found = look_up("127.0.0.1", *arguments, **options)
+            return look_up("127.0.0.2", *arguments, **options) + found if host == "localhost" else found
+
+        monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
+        assert connect(f"http://localhost:{port}", deadline=2.0).health().status == "ok"
 
 
 def workers() -> list[threading.Thread]:

@@ -13,6 +13,7 @@ from tamiyo_client import (
     ServiceUnreachableError,
     SilenceError,
 )
+from tamiyo_client.wire import SMALL_ANSWER_BYTES
 from tamiyo_leyline import RunStatus
 
 from tests.client.conftest import Connect
@@ -87,6 +88,34 @@ def test_a_run_is_deleted_once(connect: Connect, service: StandIn) -> None:
     with pytest.raises(ServiceUnreachableError):
         client.delete_run("r")
     assert len(service.paths("DELETE")) == 2
+
+
+def test_a_removal_that_something_in_between_answers_has_not_happened(
+    connect: Connect, service: StandIn
+) -> None:
+    service.misbehave.append(reply_with(200, b"<html>sign in</html>", "text/html"))
+    with pytest.raises(ProtocolError, match="status 200"):
+        connect().delete_run("r")
+
+
+def test_an_answer_larger_than_any_is_not_read(connect: Connect, service: StandIn) -> None:
+    service.misbehave.append(reply_with(200, b" " * (SMALL_ANSWER_BYTES + 1)))
+    with pytest.raises(ProtocolError, match="larger than 1048576 bytes"):
+        connect().health()
+
+
+def test_a_page_of_a_list_may_be_large(connect: Connect, service: StandIn) -> None:
+    many = [decision(epoch) for epoch in range(8_000)]
+    body = json.dumps({"items": many, "next_cursor": None}).encode()
+    assert len(body) > SMALL_ANSWER_BYTES
+    service.misbehave.append(reply_with(200, body))
+    assert len(list(connect(deadline=20.0).decisions("r"))) == len(many)
+
+
+def test_what_is_no_json_is_not_parsed(connect: Connect, service: StandIn) -> None:
+    service.misbehave.append(reply_with(200, b'{"status": "ok"}', "text/html; charset=utf-8"))
+    with pytest.raises(ProtocolError, match="text/html"):
+        connect().health()
 
 
 def test_a_closed_client_says_so(connect: Connect) -> None:

@@ -11,7 +11,7 @@ from tamiyo_leyline import LEYLINE_VERSION, CommandType, EpochReport, HeuristicC
 
 from tests.client.commands import germinate
 from tests.client.conftest import Connect
-from tests.client.stand_in import StandIn, lose_answer
+from tests.client.stand_in import Misbehaviour, StandIn, alter, lose_answer, reply_with
 
 
 def test_a_run_is_put_first_and_reports_never_create_one(connect: Connect, service: StandIn) -> None:
@@ -84,6 +84,32 @@ def test_an_exception_leaves_the_run_open_and_passes_unchanged(connect: Connect,
         train()
     assert raised.value is error
     assert service.runs["r"].result is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply_with(200, b"<html>sign in</html>", "text/html"),
+        alter(run_id="another"),
+        alter(status="ACTIVE"),
+        reply_with(204, b""),
+    ],
+)
+def test_an_end_that_the_service_did_not_confirm_is_none(
+    connect: Connect, service: StandIn, answer: Misbehaviour
+) -> None:
+    with connect().run("r") as run:
+        service.misbehave.append(answer)
+        assert run.complete("failed") is False
+
+
+def test_an_outcome_whose_answer_is_about_another_command_is_told_of(
+    connect: Connect, service: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    with connect().run("r") as run:
+        run.outcome("c1", "EXECUTED")
+        service.misbehave.append(alter(command_id="c2"))
+    assert "told of command c1, answered about 'c2'" in caplog.text
 
 
 def test_a_run_completed_by_hand_is_not_completed_twice(connect: Connect, service: StandIn) -> None:
