@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Final
 
 from tamiyo_leyline import AdaptationCommand, EpochReport
@@ -78,7 +78,8 @@ class Alone:
             return ()
 
 
-def _current(commands: Sequence[AdaptationCommand], epoch: int) -> tuple[AdaptationCommand, ...]:
+def _current(commands: Iterable[AdaptationCommand], epoch: int) -> tuple[AdaptationCommand, ...]:
+    commands = tuple(commands)
     if not all(isinstance(command, AdaptationCommand) for command in commands):
         raise TypeError("a fallback returns AdaptationCommands")
     return tuple(command for command in commands if command.expires_after_epoch >= epoch)[:_MAX_COMMANDS]

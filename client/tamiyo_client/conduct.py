@@ -9,7 +9,7 @@ from tamiyo_client.calls import Call
 from tamiyo_client.errors import ServiceFaultError, SilenceError, TamiyoError
 from tamiyo_client.fallback import Fallback
 from tamiyo_client.notices import Notices
-from tamiyo_client.retry import Circuit, converse
+from tamiyo_client.retry import Circuit, RunCircuit, converse
 from tamiyo_client.settings import RetrySettings, require_deadline
 from tamiyo_client.wire import Clock, Conversation, Deadline, Result
 
@@ -34,6 +34,10 @@ class Conduct(NamedTuple):
     clock: Clock
     circuit: Circuit
     notices: Notices
+
+    def for_run(self) -> Conduct:
+        """The same for one run, whose pauses are its own."""
+        return self._replace(circuit=RunCircuit(self.circuit, self.clock))
 
     def deadline(self) -> Deadline:
         """The moment by which a call that begins now is over."""

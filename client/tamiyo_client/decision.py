@@ -48,7 +48,7 @@ def wait_command(epoch: int, reason: str) -> AdaptationCommand:
         command_id=OWN_ID_PREFIX + uuid.uuid4().hex,
         issued_at=datetime.now(UTC),
         command_type=CommandType.REQUEST_STATE,
-        reason=reason[:_REASON_LENGTH],
+        reason=reason,
         confidence=0.0,
         risk_level=RiskLevel.GREEN,
         annotations={"source": "client"},
@@ -65,8 +65,9 @@ def own_decision(
     commands: tuple[AdaptationCommand, ...] = (),
 ) -> Decision:
     """A decision of the client's own: `commands`, or a WAIT where there are none."""
-    commands = commands or (wait_command(epoch, reason),)
-    return Decision(epoch, attempt, commands, "client", reason[:_REASON_LENGTH], error)
+    # A lone surrogate, from the repr of what a trainer handed in, is no text that can be sent.
+    reason = reason[:_REASON_LENGTH].encode(errors="replace").decode()
+    return Decision(epoch, attempt, commands or (wait_command(epoch, reason),), "client", reason, error)
 
 
 def service_decision(reply: DecisionReply, *, replayed: bool) -> Decision:

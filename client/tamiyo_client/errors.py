@@ -10,6 +10,7 @@
     │   ├── DeadlineExceededError   nothing (complete) came in time
     │   ├── ServiceUnreachableError no connection, or it broke
     │   ├── ServiceBusyError        the service asks for a pause: retry after `retry_after_s`
+    │   │   └── RateLimitedError    it asks this run for one, which reports too often
     │   ├── ServiceFaultError       the service failed: fall back, report `problem.error_id`
     │   └── NotAskedError           the service has been silent too long to be asked again already
     ├── ProtocolError               an answer came that is not Tamiyo's: fall back, check the address
@@ -80,7 +81,7 @@ class ServiceUnreachableError(SilenceError):
 
 
 class ServiceBusyError(SilenceError):
-    """The service asks for a pause (429, 503). Next: retry after `retry_after_s`, until then fall back.
+    """The service asks for a pause (503). Next: retry after `retry_after_s`, until then fall back.
 
     Attributes:
         retry_after_s: seconds the service asked to wait; 0.0 where it named none.
@@ -91,6 +92,10 @@ class ServiceBusyError(SilenceError):
     def __init__(self, message: str, *, problem: Problem | None = None, retry_after_s: float = 0.0) -> None:
         super().__init__(message, problem=problem)
         self.retry_after_s = retry_after_s
+
+
+class RateLimitedError(ServiceBusyError):
+    """This run, or its key, reports more often than it may (429). Next: as above; other runs go on."""
 
 
 class ServiceFaultError(SilenceError):
@@ -187,7 +192,7 @@ ERROR_OF: Final[dict[ProblemCode, type[TamiyoError]]] = {
     ProblemCode.UNKNOWN_COMMAND: InvalidRequestError,
     ProblemCode.NO_ARTIFACT: InvalidRequestError,
     ProblemCode.LEYLINE_MISMATCH: LeylineMismatchError,
-    ProblemCode.RATE_LIMITED: ServiceBusyError,
+    ProblemCode.RATE_LIMITED: RateLimitedError,
     ProblemCode.OVERLOADED: ServiceBusyError,
     ProblemCode.STORE_UNAVAILABLE: ServiceBusyError,
     ProblemCode.SHUTTING_DOWN: ServiceBusyError,
@@ -200,7 +205,7 @@ ERROR_OF_STATUS: Final[dict[int, type[TamiyoError]]] = {
     403: ForbiddenError,
     404: NotFoundError,
     409: ConflictError,
-    429: ServiceBusyError,
+    429: RateLimitedError,
     500: ServiceFaultError,
     503: ServiceBusyError,
 }

@@ -67,6 +67,8 @@ _KEPT_AS_GIVEN: Final = frozenset(
     }
 )
 """Not finite, a loss means a diverged training, and a blending weight a mistake that is refused."""
+ACCURACY_NOISE: Final = 1e-6
+"""By this share an accuracy of 1 or 100 may be exceeded: rounding in float32."""
 _GRADIENT_FLAGS: Final = ("has_vanishing", "has_exploding")
 _LISTS: Final = frozenset({"seeds", "outcomes"})
 Warn: TypeAlias = Callable[[str], None]
@@ -75,9 +77,10 @@ Warn: TypeAlias = Callable[[str], None]
 def build_report(measurements: EpochMeasurements, warn: Warn) -> EpochReport:
     """The report that these measurements make.
 
-    NumPy and torch scalars become Python numbers. A number that is not finite stays where it is a loss and
-    counts as not measured everywhere else, which `warn` is told. Gradient telemetry that loses a number this
-    way and raises no flag is left out as a whole: its defaults would claim healthy gradients.
+    NumPy and torch scalars become Python numbers; an accuracy that exceeds 1 or 100 by rounding in float32
+    becomes 1 or 100. A number that is not finite stays where it is a loss and counts as not measured
+    everywhere else, which `warn` is told. Gradient telemetry that loses a number this way and raises no flag
+    is left out as a whole: its defaults would claim healthy gradients.
 
     Args:
         measurements: the keywords of `epoch()`.
@@ -133,7 +136,14 @@ def _plain(name: str, value: Any, warn: Warn) -> Any:
     if isinstance(number, float) and not math.isfinite(number) and name not in _KEPT_AS_GIVEN:
         warn(name)
         return None
-    return number
+    return _without_noise(number) if isinstance(number, float) and "accuracy" in name else number
+
+
+def _without_noise(accuracy: float) -> float:
+    # 100 × a float32 mean may come out a little above 100 (or 1, with accuracy_unit fraction).
+    if 1.0 < accuracy <= 1.0 + ACCURACY_NOISE:
+        return 1.0
+    return 100.0 if 100.0 < accuracy <= 100.0 * (1.0 + ACCURACY_NOISE) else accuracy
 
 
 def _telemetry(fields: Mapping[str, Any], warn: Warn) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from tamiyo_client.errors import (
     InvalidRequestError,
     LeylineMismatchError,
     ProtocolError,
+    RateLimitedError,
     ServiceBusyError,
     ServiceFaultError,
     ServiceUnreachableError,
@@ -57,6 +58,7 @@ def read(response: Response, schema: type[Schema]) -> Schema:
     kind = response.headers.get("content-type", "no content type")
     strange = ProtocolError(
         f"the answer is no {schema.__name__} but {len(response.body)} bytes of {printable(kind[:60])}"
+        f"{_encoding(response)}"
     )
     if _media_type(response) not in _JSON:
         raise strange
@@ -116,19 +118,35 @@ def _error(response: Response) -> TamiyoError:
     return _make(ERROR_OF[problem.code], message, response, problem)
 
 
+def _encoding(response: Response) -> str:
+    encoding = response.headers.get("content-encoding", "identity")
+    told = f", {printable(encoding[:20])}-encoded by something in between: it was not asked to be"
+    return "" if encoding == "identity" else told
+
+
 def _media_type(response: Response) -> str:
     return response.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _foreign_error(response: Response) -> TamiyoError:
     status = response.status
-    if status == HTTPStatus.TOO_MANY_REQUESTS or "retry-after" in response.headers:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return _make(RateLimitedError, f"status {status}", response)
+    if "retry-after" in response.headers and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return _make(ServiceBusyError, f"status {status}", response)
     if status in _GATEWAY_TROUBLE:
         return ServiceUnreachableError(f"a gateway in front of the service answered {status}")
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return ServiceFaultError(f"the service failed with status {status}")
-    return ProtocolError(f"status {status} without a problem document; is there a Tamiyo at this address?")
+    return ProtocolError(f"status {status} without a problem document; {_remedy(response)}")
+
+
+def _remedy(response: Response) -> str:
+    if response.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return "the proxy wants a name and password: put them into HTTP_PROXY or HTTPS_PROXY"
+    if HTTPStatus(300) <= response.status < HTTPStatus(400) and "location" in response.headers:
+        return f"it points to {printable(response.headers['location'][:200])}: is that the base_url?"
+    return "is there a Tamiyo at this address?"
 
 
 def _unknown_problem(response: Response) -> TamiyoError:

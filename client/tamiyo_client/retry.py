@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tamiyo_client.calls import REPEATABLE_METHODS, Call
-from tamiyo_client.errors import NotAskedError, ServiceBusyError, SilenceError, TamiyoError
+from tamiyo_client.errors import NotAskedError, RateLimitedError, ServiceBusyError, SilenceError, TamiyoError
 from tamiyo_client.settings import RetrySettings
 from tamiyo_client.wire import Clock, Conversation, Deadline, Result, Send, Sleep
 
@@ -75,8 +75,8 @@ class Circuit:
                 │ Retry-After                          │      ▼
                 └──────────────────────────────▶ QUIET: 9 times what that cost (or Retry-After), at most 60 s
 
-    One circuit serves all runs of a client. Its fields are plain assignments: threads that race at worst
-    make one call more or less.
+    One circuit serves all runs of a client (what concerns one alone: `RunCircuit`). Its fields are plain
+    assignments: threads that race at worst make one call more or less.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -113,3 +113,43 @@ class Circuit:
         if isinstance(error, ServiceBusyError):
             quiet_s = max(quiet_s, error.retry_after_s)
         self._quiet_until = self._clock() + min(quiet_s, LONGEST_QUIET_S)
+
+
+class RunCircuit(Circuit):
+    """One run's view of the circuit: a pause that is asked of this run leaves the others alone.
+
+    Args:
+        shared: the client's.
+        clock: tells the time.
+    """
+
+    def __init__(self, shared: Circuit, clock: Clock) -> None:
+        super().__init__(clock)
+        self._shared: Final = shared
+
+    def require_open(self) -> None:
+        """Let a call pass, or not.
+
+        Raises:
+            NotAskedError: while the service is left alone, or asks this run for a pause.
+        """
+        super().require_open()
+        self._shared.require_open()
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether the service answered lately, this run or another."""
+        return self._shared.is_listening
+
+    def heard(self) -> None:
+        """The service answered this run."""
+        super().heard()
+        self._shared.heard()
+
+    def silent(self, error: SilenceError, cost_s: float) -> None:
+        """The service did not answer a call of this run, which cost the trainer `cost_s` seconds."""
+        if isinstance(error, RateLimitedError):
+            self._shared.heard()
+            super().silent(error, cost_s)
+        else:
+            self._shared.silent(error, cost_s)

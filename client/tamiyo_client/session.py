@@ -71,9 +71,9 @@ class RunSession:
 
     def __init__(self, plan: RunPlan, conduct: Conduct) -> None:
         self._plan: Final = plan
-        self._conduct: Final = conduct
-        self._delivery: Final = Delivery(plan, conduct)
-        self._alone: Final = Alone(plan.run_id, conduct, self._delivery.outbox)
+        self._conduct: Final = conduct.for_run()
+        self._delivery: Final = Delivery(plan, self._conduct)
+        self._alone: Final = Alone(plan.run_id, self._conduct, self._delivery.outbox)
         self._lagging = False
         self._put_offs = 0
         self._over = False
@@ -132,6 +132,10 @@ class RunSession:
         deadline = self._conduct.deadline()
         try:
             return (yield from self._decide(require_report(report), deadline))
+        except GeneratorExit:
+            # Cancelled, or interrupted from the keyboard: the epoch has been trained all the same.
+            self._keep(report)
+            raise
         except (SilenceError, ProtocolError) as error:
             return self._fall_back(report, error)
         except TamiyoError as error:
@@ -259,6 +263,11 @@ class RunSession:
         sealed = self._delivery.sent or self._delivery.outbox.sealed(report, self.attempt)
         return self._alone.decide(sealed, error)
 
+    def _keep(self, report: EpochReport) -> None:
+        if not self._conduct.strict:
+            outbox = self._delivery.outbox
+            outbox.miss(self._delivery.sent or outbox.sealed(report, self.attempt))
+
     def _refused(self, epoch: int, error: TamiyoError) -> Decision:
         if self._conduct.strict:
             raise error
@@ -288,7 +297,7 @@ def _number(epoch: Any) -> int:
     # Whatever was wrong with the report: an answer has to name some epoch.
     try:
         return max(0, int(epoch))
-    except (TypeError, ValueError, OverflowError, RuntimeError):
+    except Exception:  # noqa: BLE001 - an object of the trainer's may raise anything
         return 0
 
 

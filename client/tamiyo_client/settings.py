@@ -114,6 +114,8 @@ def endpoint(
     own = {name.lower(): value for name, value in (headers or {}).items()}
     if api_key is None and "authorization" not in own:
         api_key = os.environ.get(API_KEY_VARIABLE, "").strip() or None
+    if api_key == "":
+        raise UsageError(f"api_key must not be empty; leave it out to send none, or {API_KEY_VARIABLE}'s")
     if api_key is not None:
         own["authorization"] = f"Bearer {api_key}"
     _require_sendable(own)

@@ -121,3 +121,26 @@ def test_an_array_is_no_number(value: Any) -> None:
 def test_outcomes_may_be_dicts() -> None:
     report, _ = built(outcomes=[{"command_id": "c", "status": "FAILED"}])
     assert report.outcomes[0].command_id == "c"
+
+
+def test_rounding_in_float32_is_no_mistake() -> None:
+    noisy, start = np.float32(100.00001), np.float32(61.37)
+    seed = {
+        "seed_id": "s",
+        "slot_id": "a",
+        "blueprint_id": "norm",
+        "stage": "TRAINING",
+        "metrics": {
+            "initial_val_accuracy": start,
+            "current_val_accuracy": np.float32(98.611115),
+            "total_improvement": np.float32(98.611115) - start,
+        },
+    }
+    report, _ = built(train_accuracy=np.float32(1.0000001), val_accuracy=noisy, seeds=[seed])
+    assert (report.train_accuracy, report.val_accuracy) == (1.0, 100.0)
+
+
+@pytest.mark.parametrize("accuracy", [100.001, 101.0, -0.1])
+def test_an_accuracy_out_of_range_is_refused(accuracy: float) -> None:
+    with pytest.raises(UsageError, match="val_accuracy must be between 0 and 100"):
+        built(val_accuracy=accuracy)

@@ -118,6 +118,23 @@ def test_what_is_no_json_is_not_parsed(connect: Connect, service: StandIn) -> No
         connect().health()
 
 
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (reply_with(301, b"", location="https://tamiyo.example/v2"), "points to https://tamiyo.example/v2"),
+        (reply_with(407, b"", "text/html"), "put them into HTTP_PROXY"),
+        (reply_with(200, b"\x1f\x8b", content_encoding="gzip"), "gzip-encoded by something in between"),
+        (reply_with(403, b"", "text/html"), "is there a Tamiyo at this address"),
+    ],
+)
+def test_answers_of_something_in_between_say_what_to_do(
+    connect: Connect, service: StandIn, answer: Misbehaviour, told: str
+) -> None:
+    service.misbehave.append(answer)
+    with pytest.raises(ProtocolError, match=told):
+        connect().health()
+
+
 def test_a_closed_client_says_so(connect: Connect) -> None:
     client = connect()
     client.close()

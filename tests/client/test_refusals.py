@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tamiyo_client import (
@@ -246,3 +246,20 @@ def test_a_measurement_that_explodes_becomes_wait(connect: Connect, caplog: pyte
         decision = run.epoch(epoch=2, available_slots=1, val_loss=Explosive())
     assert isinstance(decision.error, ClientFaultError)
     assert any(record.exc_info for record in caplog.records)
+
+
+class Unspeakable:
+    """An epoch that fails in a way of its own, and says so in what is no text."""
+
+    def __int__(self) -> int:
+        raise KeyError
+
+    def item(self) -> float:
+        raise LookupError("\ud800")
+
+
+def test_an_epoch_that_explodes_becomes_wait(connect: Connect) -> None:
+    with connect().run("r") as run:
+        decision = run.epoch(epoch=cast("Any", Unspeakable()), available_slots=1)
+    assert isinstance(decision.error, ClientFaultError)
+    assert [command.command_type for command in decision.commands] == ["REQUEST_STATE"]

@@ -48,6 +48,11 @@ def test_a_key_that_cannot_be_sent_is_refused_without_repeating_it(key: str) -> 
     assert key not in str(raised.value)
 
 
+def test_an_empty_key_is_told_of() -> None:
+    with pytest.raises(UsageError, match="api_key must not be empty"):
+        TamiyoClient("http://tamiyo", api_key="")
+
+
 def test_the_key_is_in_no_repr_no_error_and_no_log(
     connect: Connect, service: StandIn, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
+from collections.abc import Iterator
 
 import pytest
 from tamiyo_client import (
+    AsyncTamiyoClient,
     DeadlineExceededError,
     Decision,
     NotAskedError,
+    RateLimitedError,
     ServiceBusyError,
     ServiceFaultError,
     ServiceUnreachableError,
     SilenceError,
 )
 from tamiyo_client.outbox import MAX_MISSED
-from tamiyo_leyline import CommandType, ProblemCode
+from tamiyo_leyline import AdaptationCommand, CommandType, EpochReport, ProblemCode
 
 from tests.client.commands import germinate
 from tests.client.conftest import Connect
@@ -400,3 +404,47 @@ def test_a_failed_training_tells_what_it_can(connect: Connect, service: StandIn)
     assert [body["epoch"] for body in service.bodies("/epoch")] == [0]
     assert list(service.runs["r"].client_decisions) == [(0, 0)]
     assert service.runs["r"].result is None
+
+
+def test_a_pause_asked_of_one_run_leaves_the_others_alone(connect: Connect, service: StandIn) -> None:
+    client = connect()
+    with client.run("busy") as busy, client.run("quiet") as quiet:
+        service.misbehave.append(refuse(ProblemCode.RATE_LIMITED, retry_after="30"))
+        first, second = (busy.epoch(epoch=epoch, available_slots=1) for epoch in range(2))
+        other = quiet.epoch(epoch=0, available_slots=1)
+        third = busy.epoch(epoch=2, available_slots=1)
+    assert isinstance(first.error, RateLimitedError)
+    assert isinstance(second.error, NotAskedError)
+    assert other.source == "service"
+    assert isinstance(third.error, NotAskedError)
+    assert [epoch for _, epoch in service.runs["busy"].reports] == [0, 1, 2]
+
+
+def test_a_pause_that_the_service_asks_for_is_every_runs(connect: Connect, service: StandIn) -> None:
+    client = connect()
+    with client.run("one") as one, client.run("other") as other:
+        service.misbehave.append(refuse(ProblemCode.OVERLOADED, retry_after="30"))
+        one.epoch(epoch=0, available_slots=1)
+        assert isinstance(other.epoch(epoch=0, available_slots=1).error, NotAskedError)
+
+
+async def test_the_report_of_a_cancelled_call_is_kept_for_the_next(service: StandIn) -> None:
+    async with AsyncTamiyoClient(service.url) as client, client.run("r") as run:
+        service.misbehave.append(stay_silent)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await run.epoch(epoch=0, available_slots=1, val_loss=1.0)
+        assert (await run.epoch(epoch=1, available_slots=1, val_loss=2.0)).source == "service"
+    assert [epoch for _, epoch in service.runs["r"].reports] == [0, 1]
+
+
+def test_a_fallback_may_yield_its_commands(connect: Connect, service: StandIn) -> None:
+    class Yielding:
+        def decide(self, report: EpochReport) -> Iterator[AdaptationCommand]:
+            yield germinate("own", expires=report.epoch + 1)
+
+    with connect(deadline=RETURN_S, fallback=Yielding()).run("r") as run:
+        service.stop()
+        decision = run.epoch(epoch=0, available_slots=1)
+        service.start()
+    assert [command.command_id for command in decision.commands] == ["own"]
