@@ -138,7 +138,7 @@ def _schema(database: Database) -> Iterator[Finding]:
     if is_file_missing(database):
         yield ok("store", f"{database.url.database} is not there yet: the service makes it")
         return
-    revision = schema_revision(database)
+    revision = schema_revision(database, to_write=True)
     if revision is None:
         yield ok("store", f"empty: the service makes its tables (schema {REVISION})")
     elif revision == REVISION:

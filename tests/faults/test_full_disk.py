@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import re
@@ -140,6 +141,34 @@ async def test_a_full_disk_is_told_of_and_once_there_is_room_everything_goes_on(
     require_whole(database)
     require_numbered(f"sqlite:///{database}", trainers.told)
     await require_undisturbed(trainers.told)
+
+
+def failed_writes(http: httpx.Client) -> float:
+    """How many transactions the service says the disk did not take."""
+    (told,) = re.findall(
+        r'^tamiyo_store_errors_total\{operation="write"\} (\S+)$', http.get("/metrics").text, re.M
+    )
+    return float(told)
+
+
+async def test_a_service_that_nobody_writes_to_is_not_ready_until_there_is_room(disk: Disk) -> None:
+    database = disk.folder / "tamiyo.db"
+    with running(f"sqlite:///{database}") as service, httpx.Client(base_url=service.url, timeout=30) as http:
+        assert http.post("/runs/run/epoch", json=lively(0)).status_code == 200
+        disk.fill(service, 0)
+        epoch = 1
+        while http.post("/runs/run/epoch", json=lively(epoch)).status_code == 200:
+            epoch += 1
+        failed = failed_writes(http)
+        while failed_writes(http) < failed + 4:
+            assert http.get("/readyz").status_code == 503
+            await asyncio.sleep(0.1)
+        disk.free(service)
+        while http.get("/readyz").status_code == 503:
+            await asyncio.sleep(0.1)
+        assert http.post("/runs/run/epoch", json=lively(epoch)).status_code == 200
+        service.stop()
+    require_whole(database)
 
 
 async def test_a_service_that_is_killed_on_a_full_disk_has_everything_when_it_starts_again(

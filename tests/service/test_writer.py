@@ -92,10 +92,10 @@ async def test_a_full_disk_fails_the_group_and_nothing_later(disk: Disk) -> None
     disk.full = True
     failed = await results([writer.submit("a"), writer.submit("b")])
     assert [type(failure) for failure in failed] == [StoreUnavailableError, StoreUnavailableError]
-    assert writer.since_failure() is not None
+    assert writer.failing()
     disk.full = False
     assert await writer.submit("c") == "C"
-    assert writer.since_failure() is None
+    assert not writer.failing()
     await writer.close()
 
 
@@ -110,7 +110,7 @@ async def test_a_refused_task_leaves_its_neighbours_alone(disk: Disk) -> None:
     assert (good, also_good) == ("A", "B")
     assert isinstance(bad, VersionConflictError)
     assert await first == "FIRST"
-    assert writer.since_failure() is None
+    assert not writer.failing()
     await writer.close()
 
 
@@ -184,6 +184,9 @@ async def test_nobody_waits_for_a_writer_that_died() -> None:
     writer.start()
     with pytest.raises(StoreUnavailableError):
         await writer.submit("a")
+    assert writer.failing()
+    with pytest.raises(StoreUnavailableError):
+        await writer.submit("b")
     await writer.close()
 
 

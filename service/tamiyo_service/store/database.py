@@ -13,6 +13,8 @@ from tamiyo_service.store.rows import Entry, OutcomeRow
 
 READ_CONNECTIONS: Final = 4
 PATIENCE_SECONDS: Final = 5.0
+READ_ONLY: Final = "it takes no writes: its server is a standby, or set to read-only"
+WRITABLE_REMEDY: Final = "name the primary server, or see to its default_transaction_read_only"
 
 
 class DatabaseUrlError(ValueError):
@@ -59,6 +61,12 @@ class Database(Protocol):
 
         Raises:
             DatabaseUnusableError: if it cannot.
+        """
+
+    def is_read_only(self, connection: Connection) -> bool:
+        """Ask the database whether it only answers questions at present, be it a standby or set so.
+
+        The connection is outside any transaction.
         """
 
     def unusable(self, error: SQLAlchemyError | OSError) -> DatabaseUnusableError:

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import SQLAlchemyError
 
+from tamiyo_service.store.database import READ_ONLY, WRITABLE_REMEDY
 from tamiyo_service.store.dialect import PATIENCE_SECONDS, Database, DatabaseUnusableError, database_at
 from tamiyo_service.store.schema import journal
 from tamiyo_service.store.sqlite import SqliteDatabase
@@ -58,7 +59,7 @@ def prepare(database: Database) -> None:
         DatabaseUnusableError: if it cannot be used.
     """
     try:
-        if _look_up_revision(database) != REVISION:
+        if _look_up_revision(database, to_write=True) != REVISION:
             _upgrade(database)
     except (SQLAlchemyError, OSError) as error:
         raise database.unusable(error) from error
@@ -79,14 +80,18 @@ def is_file_missing(database: Database) -> bool:
     return True
 
 
-def schema_revision(database: Database) -> str | None:
+def schema_revision(database: Database, *, to_write: bool = False) -> str | None:
     """The revision a database's schema has; None: there is none yet. Nothing is changed.
+
+    Args:
+        database: to look at.
+        to_write: whether it is of no use if it only answers questions.
 
     Raises:
         DatabaseUnusableError: if it cannot be used.
     """
     try:
-        return _look_up_revision(database)
+        return _look_up_revision(database, to_write=to_write)
     except (SQLAlchemyError, OSError) as error:
         raise database.unusable(error) from error
 
@@ -162,10 +167,12 @@ def _upgrade(database: Database) -> None:
         ) from error
 
 
-def _look_up_revision(database: Database) -> str | None:
+def _look_up_revision(database: Database, *, to_write: bool) -> str | None:
     database.require_place()
     with database.untouched().connect() as connection:
         database.require_fit(connection)
+        if to_write and database.is_read_only(connection):
+            raise DatabaseUnusableError(database.url, READ_ONLY, WRITABLE_REMEDY)
         return _revision(connection, database)
 
 

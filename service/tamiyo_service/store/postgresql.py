@@ -24,7 +24,13 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
-from tamiyo_service.store.database import READ_CONNECTIONS, DatabaseUnusableError, DatabaseUrlError
+from tamiyo_service.store.database import (
+    READ_CONNECTIONS,
+    READ_ONLY,
+    WRITABLE_REMEDY,
+    DatabaseUnusableError,
+    DatabaseUrlError,
+)
 from tamiyo_service.store.libpq import ALONE_ROWS, NEXT_ID, insert_journal
 from tamiyo_service.store.rows import Entry, OutcomeRow
 from tamiyo_service.store.schema import journal
@@ -59,7 +65,7 @@ _FAULTS: Final = (
         "correct user and password in the URL, or the server's pg_hba.conf",
     ),
     ("permission denied", "the user has not the rights", "let the user create and use tables in its schema"),
-    ("read-only transaction", "it is read-only", "name the primary server"),
+    ("read-only transaction", READ_ONLY, WRITABLE_REMEDY),
     ("", "it cannot be reached", "start the server, or correct host and port"),
 )
 
@@ -110,6 +116,17 @@ class PostgresqlDatabase:
         if encoding != "UTF8":
             what = f"its encoding is {encoding}"
             raise DatabaseUnusableError(self.url, what, "create one with ENCODING 'UTF8'")
+
+    def is_read_only(self, connection: Connection) -> bool:
+        """Whether a new session could not write."""
+        if not _refuses_writes(connection):
+            return False
+        with self.untouched().connect() as fresh:
+            refuses = _refuses_writes(fresh)
+        if not refuses:
+            # A session keeps the setting that it began with.
+            connection.invalidate()
+        return refuses
 
     def unusable(self, error: SQLAlchemyError | OSError) -> DatabaseUnusableError:
         """What an error on opening the database means."""
@@ -183,6 +200,10 @@ class PostgresqlDatabase:
         connection.prepare_threshold = None
         patience = f"{max(1, round(self._patience * 1000))}ms"
         connection.execute(_SESSION.text.replace(":patience", "%s"), (patience,))
+
+
+def _refuses_writes(connection: Connection) -> bool:
+    return bool(connection.execute(text("SHOW transaction_read_only")).scalar_one() == "on")
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Row, Select, text
+from sqlalchemy import Connection, Row, Select
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.sql.dml import ReturningInsert
 from tamiyo_leyline import RunStatus
@@ -59,12 +61,18 @@ from tamiyo_service.store.schema import client_decisions, runs
 from tamiyo_service.store.shadows import ShadowStore, SqlShadows
 from tamiyo_service.store.sql_journal import SqlJournal
 from tamiyo_service.store.transactions import Job, Task, Transactions, insert_labels
+from tamiyo_service.store.trial import try_to_write
 from tamiyo_service.store.writer import GroupWriter
 
 Answer = TypeVar("Answer")
 
-_FAILURE_SHOWS_SECONDS: Final = 5.0
-"""How long a failed write keeps `check` from passing, unless a later one succeeds."""
+_TRIAL_SECONDS: Final = 1.0
+"""Between two writes that `check` tries after one has failed."""
+_FAILING: Final = (
+    "the last write failed, and none has succeeded since: free the disk or mend the database; "
+    "the service's log says why"
+)
+_READ_ONLY: Final = "the database takes no writes: its server is a standby, or set to read-only"
 
 
 class SqlStore:
@@ -98,6 +106,8 @@ class SqlStore:
         self._writer: GroupWriter[Task] = GroupWriter(
             self._transactions.execute, _translate, write_limit, swift, tally=self.tally
         )
+        self._trial: asyncio.Future[Any] | None = None
+        self._tried_at = -math.inf
         self._readers = ThreadPoolExecutor(READ_CONNECTIONS, thread_name_prefix="tamiyo-reader")
         self.models: ModelStore = SqlModels(self._database, self._read, self._do)
         self.shadows: ShadowStore = SqlShadows(self._database, self._read, self._do)
@@ -116,10 +126,10 @@ class SqlStore:
         await asyncio.to_thread(self._release)
 
     async def check(self) -> None:
-        failed = self._writer.since_failure()
-        if failed is not None and failed < _FAILURE_SHOWS_SECONDS:
-            raise StoreUnavailableError("the last write failed; free the disk or mend the database")
-        await self._read(lambda connection: connection.execute(text("SELECT 1")).one(), patient=False)
+        if self._writer.failing():
+            await self._try_to_write()
+        if await self._read(self._database.is_read_only, patient=False):
+            raise StoreUnavailableError(_READ_ONLY)
 
     def write_age(self) -> float:
         return self._writer.age()
@@ -245,6 +255,31 @@ class SqlStore:
         return await self._read(
             lambda connection: retention.belongings(connection, kind, run_pk, after, limit)
         )
+
+    async def _try_to_write(self) -> None:
+        """Return if a write has succeeded since the last failure.
+
+        Raises:
+            StoreUnavailableError: if not.
+        """
+        if self._trial is None and self._may_try():
+            self._trial = self._writer.submit(try_to_write)
+            self._trial.add_done_callback(self._tried)
+        if self._trial is not None:
+            # Whoever gives up waiting leaves it to the others.
+            await asyncio.wait([self._trial])
+        if self._writer.failing():
+            raise StoreUnavailableError(_FAILING)
+
+    def _may_try(self) -> bool:
+        """Whether a trial is due, and nothing is on its way that tells as much."""
+        return not self._writer.pending and time.monotonic() - self._tried_at >= _TRIAL_SECONDS
+
+    def _tried(self, trial: asyncio.Future[Any]) -> None:
+        self._trial = None
+        self._tried_at = time.monotonic()
+        # The writer has logged why it failed, if it did.
+        trial.exception()
 
     def _release(self) -> None:
         if self._checkpointer is not None:

@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final, cast
 
-from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, func, select
+from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, func, select, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -97,6 +97,11 @@ class SqliteDatabase:
 
     def require_fit(self, connection: Connection) -> None:
         """Return: every SQLite database fits."""
+
+    def is_read_only(self, connection: Connection) -> bool:
+        """Tell that it is not: whether a file can be written is known by writing."""
+        connection.execute(text("SELECT 1"))
+        return False
 
     def unusable(self, error: SQLAlchemyError | OSError) -> DatabaseUnusableError:
         """What an error on opening the database means."""

@@ -102,7 +102,7 @@ class GroupWriter(Generic[Task]):
         self._quiet = 0
         self._groups: SimpleQueue[Group[Task] | None] = SimpleQueue()
         self._began: float | None = None
-        self._failed: float | None = None
+        self._failing = False
         self._accepting = False
         self._broken = False
         self._drained: asyncio.Future[None] | None = None
@@ -158,10 +158,9 @@ class GroupWriter(Generic[Task]):
         began = self._began
         return 0.0 if began is None else time.monotonic() - began
 
-    def since_failure(self) -> float | None:
-        """Seconds since a group last failed; None if the last one succeeded."""
-        failed = self._failed
-        return None if failed is None else time.monotonic() - failed
+    def failing(self) -> bool:
+        """Whether the database did not take the last group, or the thread has died."""
+        return self._failing
 
     async def close(self) -> None:
         """Refuse new tasks, finish the accepted ones, stop the thread."""
@@ -216,7 +215,7 @@ class GroupWriter(Generic[Task]):
         if results is not None:
             self._keep_pace(began)
             self._tally.swift += 1
-            self._failed = None
+            self._failing = False
         return results
 
     def _keep_pace(self, began: float) -> None:
@@ -259,6 +258,7 @@ class GroupWriter(Generic[Task]):
             outcomes = self._attempt([item.task for item in group])
             self._broken = False
         finally:
+            self._failing |= self._broken
             # Whatever happens, nobody waits for ever.
             assert self._loop is not None
             self._loop.call_soon_threadsafe(self._settle, group, outcomes)
@@ -272,7 +272,7 @@ class GroupWriter(Generic[Task]):
             return self._recover(tasks, error)
         finally:
             self._keep_pace(began)
-        self._failed = None
+        self._failing = False
         return results
 
     def _recover(self, tasks: Sequence[Task], error: Exception) -> Sequence[Any]:
@@ -281,7 +281,7 @@ class GroupWriter(Generic[Task]):
             return [outcome for task in tasks for outcome in self._attempt([task])]
         failure = self._translate(error)
         if isinstance(failure, StoreUnavailableError):
-            self._failed = time.monotonic()
+            self._failing = True
             self._tally.failures["write"] += 1
             _LOG.error("write_failed", writes=len(tasks), error=str(error))
         return [failure] * len(tasks)
