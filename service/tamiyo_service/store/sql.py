@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar
 
+import structlog
 from sqlalchemy import Connection, Row, Select
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.sql.dml import ReturningInsert
@@ -68,10 +69,13 @@ Answer = TypeVar("Answer")
 
 _TRIAL_SECONDS: Final = 1.0
 """Between two writes that `check` tries after one has failed."""
+_LOG_SECONDS: Final = 1.0
+"""Between two entries of the log about questions that were not answered."""
 _FAILING: Final = (
     "the last write failed, and none has succeeded since: free the disk or mend the database; "
     "the service's log says why"
 )
+_LOG: Final = structlog.get_logger(__name__)
 _READ_ONLY: Final = "the database takes no writes: its server is a standby, or set to read-only"
 
 
@@ -108,6 +112,7 @@ class SqlStore:
         )
         self._trial: asyncio.Future[Any] | None = None
         self._tried_at = -math.inf
+        self._logged_at = -math.inf
         self._readers = ThreadPoolExecutor(READ_CONNECTIONS, thread_name_prefix="tamiyo-reader")
         self.models: ModelStore = SqlModels(self._database, self._read, self._do)
         self.shadows: ShadowStore = SqlShadows(self._database, self._read, self._do)
@@ -311,10 +316,18 @@ class SqlStore:
                 again = self._database.may_pass(error) and (patient or attempts == 1)
                 if not (again and self._outage.pause(attempts)):
                     self.tally.failures["read"] += 1
-                    raise _translate_read(error) from error
+                    raise self._read_error(error) from error
             except (SQLAlchemyError, OverflowError) as error:
-                raise _translate_read(error) from error
+                raise self._read_error(error) from error
         raise AssertionError("counting does not end")
+
+    def _read_error(self, error: Exception) -> TamiyoError:
+        """What a caller is told of an error. The database's own goes into the log: one a second, of many."""
+        told, now = _translate_read(error), time.monotonic()
+        if isinstance(told, StoreUnavailableError) and now - self._logged_at >= _LOG_SECONDS:
+            self._logged_at = now
+            _LOG.error("read_failed", error=str(error))
+        return told
 
     def _answer(self, question: Callable[[Connection], Answer]) -> Answer:
         with self._database.readers.connect() as connection:
@@ -343,23 +356,21 @@ def _record(database: Database, connection: Connection, rows: Sequence[ClientDec
     return sum(len(connection.execute(statement.values(row._asdict())).all()) for row in rows)
 
 
+# What a database says names hosts, users, tables and values: it is for the log, and for nobody who calls.
 def _translate(error: Exception) -> TamiyoError:
     if isinstance(error, IntegrityError):
-        return VersionConflictError(f"the run was advanced by another process: {error.orig}")
-    if isinstance(error, DataError):
-        return InvalidRequestError(f"the store cannot hold this: {error.orig}")
-    if isinstance(error, SQLAlchemyError):
-        return StoreUnavailableError("the store did not take the write; send the request again later")
-    return InvalidRequestError(f"the store cannot hold this: {error}")
+        return VersionConflictError("the run was advanced by another process")
+    if isinstance(error, SQLAlchemyError) and not isinstance(error, DataError):
+        return StoreUnavailableError(
+            "the store did not take the write; the service's log says why; send the request again later"
+        )
+    return InvalidRequestError("the store cannot hold this: a number is too large for it, or a text is none")
 
 
 def _translate_read(error: Exception) -> TamiyoError:
     if isinstance(error, DataError | OverflowError):
-        reason = error.orig if isinstance(error, DataError) else error
-        return InvalidRequestError(
-            f"the store has no number as large, or text, as the one asked for: {reason}"
-        )
-    return StoreUnavailableError(f"the database does not answer: {error}")
+        return InvalidRequestError("the store has no number as large, or text, as the one asked for")
+    return StoreUnavailableError("the database does not answer; the service's log says why")
 
 
 def _optional_entry(row: Row[Any] | None) -> Entry | None:

@@ -26,7 +26,13 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 import structlog
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from tamiyo_service.errors import OverloadedError, ShuttingDownError, StoreUnavailableError, TamiyoError
+from tamiyo_service.errors import (
+    InvalidRequestError,
+    OverloadedError,
+    ShuttingDownError,
+    StoreUnavailableError,
+    TamiyoError,
+)
 from tamiyo_service.observability.tallies import StoreTally
 from tamiyo_service.store.protocol import Ended
 
@@ -280,10 +286,13 @@ class GroupWriter(Generic[Task]):
         if len(tasks) > 1 and not isinstance(error, OperationalError):
             return [outcome for task in tasks for outcome in self._attempt([task])]
         failure = self._translate(error)
+        failure.__cause__ = error
         if isinstance(failure, StoreUnavailableError):
             self._failing = True
             self._tally.failures["write"] += 1
             _LOG.error("write_failed", writes=len(tasks), error=str(error))
+        elif isinstance(failure, InvalidRequestError):
+            _LOG.warning("write_refused", error=str(error))
         return [failure] * len(tasks)
 
 
