@@ -93,9 +93,14 @@ def _settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except ValueError:
         return text
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:  # NaN, Infinity, 1e999: Python reads them, JSON has none of them
+        raise typer.BadParameter(f"{text} is no value that a setting can have", param_hint="--set") from None
+    return value
 
 
 def _tell(answer: Replay) -> None:

@@ -18,6 +18,7 @@ from tamiyo_core.registry import UnknownPolicyError, build_policy
 from tamiyo_leyline import PolicyChoice, RunConfig, __version__
 
 from tamiyo_service.errors import NoArtifactError
+from tamiyo_service.learned.artifacts import sees_gpu
 from tamiyo_service.learned.registry import Registry
 from tamiyo_service.listening import require_address
 from tamiyo_service.logs import configure_logs
@@ -61,6 +62,10 @@ def serve(settings: Settings | None = None) -> None:
         _LOG.warning("unknown_setting", variable=name, did_you_mean=meant)
     for choice, reason in _absent_shadows(settings):
         _LOG.warning("shadow_absent", policy=choice.name, version=choice.version, reason=reason)
+    if settings.models is not None and not settings.models.is_dir():
+        _LOG.warning("models_absent", folder=str(settings.models), reason="TAMIYO_MODELS is no folder")
+    if settings.device.startswith("cuda") and not sees_gpu():
+        _LOG.warning("device_absent", device=settings.device, reason="no GPU is to be seen")
     # Here and not only in the server's start, which tells its failures with a traceback.
     prepare_database(settings.database_url)
     require_address(settings.host, settings.port)
@@ -72,6 +77,7 @@ def serve(settings: Settings | None = None) -> None:
             # uvicorn repeats the signal once it has stopped; by then there is nothing left to do.
             signal.signal(signal.SIGTERM, _ignore)
             signal.signal(signal.SIGINT, _ignore)
+            _stop_on_hangup()
         server.run()
     _LOG.info("stopped")
 
@@ -99,15 +105,33 @@ def require_certificate(settings: Settings) -> None:
         return
     try:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(settings.tls_certfile, settings.tls_keyfile)
+        context.load_cert_chain(settings.tls_certfile, settings.tls_keyfile, password=_refuse_to_decrypt)
     except OSError as error:
         files = " and ".join(str(file) for file in (settings.tls_certfile, settings.tls_keyfile) if file)
         raise CertificateError(f"{files}: no certificate with its key in PEM: {error}") from error
 
 
+def _refuse_to_decrypt() -> str:
+    # Without this OpenSSL asks the terminal, where nobody may be.
+    raise CertificateError(
+        "the certificate's key is encrypted; give one that is not, readable for the service alone"
+    )
+
+
 def _addresses(server: uvicorn.Server) -> list[str]:
     sockets = [listening for opened in server.servers for listening in opened.sockets]
     return [f"{listening.getsockname()[0]}:{listening.getsockname()[1]}" for listening in sockets]
+
+
+def _stop_on_hangup() -> None:
+    """SIGHUP stops the service as SIGTERM does; under ``nohup`` nothing is changed."""
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, _hang_up)
+
+
+def _hang_up(_signal: int, _frame: FrameType | None) -> None:
+    _LOG.warning("hangup", told="SIGHUP ends a service of one process; with more it replaces them in turn")
+    signal.raise_signal(signal.SIGTERM)
 
 
 def _ignore(_signal: int, _frame: FrameType | None) -> None:

@@ -33,10 +33,10 @@ _OF_OTHERS: Final = frozenset(
 """Variables that the client and the container files read."""
 
 
-def _named(folder: str | Path) -> str | Path:
-    if folder == "":
-        raise ValueError("name a folder, or leave it unset")
-    return folder
+def _named(path: str | Path) -> str | Path:
+    if path == "":
+        raise ValueError("name a file or folder, or leave it unset")
+    return path
 
 
 def shadow_choices(text: str) -> tuple[PolicyChoice, ...]:
@@ -146,10 +146,10 @@ class Settings(BaseSettings):
     rate_limit_run: Annotated[str, AfterValidator(_rate)] | None = Field(
         None, description="Requests a second about each run that one process takes, such as 5 or 5/50."
     )
-    tls_certfile: Path | None = Field(
+    tls_certfile: Annotated[Path, BeforeValidator(_named)] | None = Field(
         None, description="Certificate chain, PEM: the service then speaks HTTPS and nothing else."
     )
-    tls_keyfile: Path | None = Field(
+    tls_keyfile: Annotated[Path, BeforeValidator(_named)] | None = Field(
         None, description="The certificate's private key, PEM; unset: it is in the same file."
     )
     trusted_proxies: Annotated[str, AfterValidator(_proxies)] | None = Field(

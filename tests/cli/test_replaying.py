@@ -96,7 +96,18 @@ def test_a_refusal_is_one_line_and_status_1(still: str, arguments: tuple[str, ..
     assert errors.count("\n") == 1
 
 
-@pytest.mark.parametrize("text", ["plateau=3", "heuristic.plateau", "heuristic.=3", "host.parameters=3"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "plateau=3",
+        "heuristic.plateau",
+        "heuristic.=3",
+        "host.parameters=3",
+        "tracker.plateau_threshold=NaN",
+        "tracker.plateau_threshold=1e999",
+        "heuristic.blueprint_rotation=[Infinity]",
+    ],
+)
 def test_a_setting_that_is_none_is_a_mistake_of_usage(still: str, text: str) -> None:
     code, _, errors = invoke("still", "--set", text, "--url", still)
     assert code == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -13,6 +14,7 @@ class Backend(ThreadingHTTPServer):
 
     Attributes:
         asked: the requests it got, as method and path.
+        headers: those of the last request.
         status: that it answers with; 0: it hangs up without an answer.
     """
 
@@ -22,6 +24,7 @@ class Backend(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.name = name
         self.asked: list[str] = []
+        self.headers = Message()
         self.status = 200
 
 
@@ -39,6 +42,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.rfile.read(int(self.headers.get("content-length", "0")))
         self.server.asked.append(f"{self.command} {self.path}")
+        self.server.headers = self.headers
         if not self.server.status:
             self.close_connection = True
             return

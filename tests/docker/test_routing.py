@@ -58,6 +58,14 @@ def test_the_path_arrives_as_it_was_sent(http: httpx.Client, backends: list[Back
         assert f"POST {path}" in backends[0].asked + backends[1].asked
 
 
+def test_what_a_caller_says_of_itself_is_not_passed_on(http: httpx.Client, backends: list[Backend]) -> None:
+    forged = {"x-forwarded-for": "203.0.113.9", "x-forwarded-proto": "https"}
+    name = http.get("/runs/run-1", headers=forged).text
+    (asked,) = (each for each in backends if each.name == name)
+    assert asked.headers.get_all("x-forwarded-for") == ["127.0.0.1"]
+    assert asked.headers.get_all("x-forwarded-proto") == ["http"]
+
+
 def test_runs_are_shared_between_the_replicas(http: httpx.Client) -> None:
     shares = Counter(http.post(f"/runs/{run}/epoch").text for run in RUNS)
     assert min(shares["one"], shares["two"]) >= len(RUNS) // 5

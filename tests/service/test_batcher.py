@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 import pytest
+from structlog.testing import capture_logs
 from tamiyo_core import Advice, Question, RowAdvice
 from tamiyo_core.learned import LearnedPolicy
 from tamiyo_core.observation import TENSOR
@@ -175,6 +176,20 @@ async def test_who_waits_too_long_does_without_and_delays_nobody(shelf: Shelf, n
     network.open.set()
     assert values((await _until_advised(batcher, 3))[0]) == [3]
     assert [2] not in network.passes, "nobody waits for it any more"
+    await batcher.close()
+
+
+async def test_a_network_that_gives_no_advice_does_not_fill_the_log(shelf: Shelf, network: Echo) -> None:
+    batcher = Batcher(shelf, deadline=0.0, limit=1000)
+    network.open.clear()
+    with capture_logs() as entries:
+        for number in range(5):
+            await batcher.advise(POLICY, [(question(number),)] * 2)
+        await batcher.advise(OTHER, [(question(7),)])
+    told = [(entry["policy"], entry["reports"], entry["untold_reports"]) for entry in entries]
+    assert told == [("test-1", 2, 0), ("test-2", 1, 0)]
+    assert sum(batcher.tally.fallbacks.values()) == 11
+    network.open.set()
     await batcher.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
 import textwrap
@@ -194,6 +195,31 @@ def test_a_certificate_that_is_none_is_refused_before_anything_is_opened(tmp_pat
     with pytest.raises(CertificateError, match=r"cert\.pem"):
         serve(Settings(tls_certfile=tmp_path / "cert.pem"))
     assert [file.name for file in tmp_path.iterdir()] == ["cert.pem"]
+
+
+def test_an_encrypted_key_is_refused_instead_of_asking_the_terminal(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-passout",
+        "pass:secret",
+        "-subj",
+        "/CN=tamiyo",
+    ]
+    subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    with pytest.raises(CertificateError, match="encrypted"):
+        serve(Settings(tls_certfile=certificate, tls_keyfile=key))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
+def test_a_service_of_one_process_ends_well_on_sighup(tmp_path: Path) -> None:
+    with service_process(tmp_path) as service:
+        service.process.send_signal(signal.SIGHUP)
+        assert service.process.wait(30.0) == 0
 
 
 def test_an_in_process_service_answers_over_a_socket_and_forgets() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -23,6 +27,8 @@ from tamiyo_service.store import MemoryStore
 
 from tests.service.processes import free_port
 from tests.service.samples import report
+
+ROOT: Final = Path(__file__).parents[2]
 
 
 class Server(uvicorn.Server):
@@ -73,6 +79,29 @@ def test_a_service_with_a_certificate_speaks_https_and_nothing_else(tmp_path: Pa
         assert httpx.post(url, json=report(1), verify=trusted).status_code == 200
         with pytest.raises(httpx.TransportError):
             httpx.get(f"http://127.0.0.1:{settings.port}/healthz")
+
+
+def health_of_the_image() -> list[str]:
+    """The health check in the image's recipe, for this interpreter."""
+    recipe = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", "")
+    found = re.search(r"^HEALTHCHECK .* CMD (\[.*\])$", recipe, re.MULTILINE)
+    assert found is not None
+    return [sys.executable, *json.loads(found[1])[1:]]
+
+
+@pytest.mark.parametrize("speaks_tls", [False, True])
+def test_the_images_health_check_finds_the_service(tmp_path: Path, speaks_tls: bool) -> None:
+    port = free_port()
+    settings = Settings(port=port)
+    told = os.environ | {"TAMIYO_HOST": "0.0.0.0", "TAMIYO_PORT": str(port)}
+    if speaks_tls:
+        certificate, key = certified(tmp_path)
+        settings = Settings(port=port, tls_certfile=certificate, tls_keyfile=key)
+        told |= {"TAMIYO_TLS_CERTFILE": str(certificate)}
+    with served(settings, create_app(settings, store=MemoryStore())):
+        assert subprocess.run(health_of_the_image(), env=told, check=False).returncode == 0
+    gone = subprocess.run(health_of_the_image(), env=told, check=False, capture_output=True)
+    assert gone.returncode != 0
 
 
 @pytest.mark.parametrize(

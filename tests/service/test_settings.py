@@ -65,6 +65,29 @@ def test_a_shadow_policy_that_is_not_there_is_in_the_log_of_the_start(tmp_path: 
     assert "there is imitation-cnn-1.0.0" in absent[2]["reason"]
 
 
+def test_models_and_a_device_that_are_not_there_are_in_the_log_of_the_start(tmp_path: Path) -> None:
+    program = "from tamiyo_service import Settings, serve\n"
+    program += f"settings = Settings(models='{tmp_path}/absent', device='cuda', database_url='sqlite:///{tmp_path}')\n"
+    program += "serve(settings)  # the database is a folder: it ends at once"
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    entries = [json.loads(line) for line in ended.stderr.splitlines() if line.startswith("{")]
+    told = {entry["event"]: entry for entry in entries if entry["level"] == "warning"}
+    assert told["models_absent"]["folder"] == f"{tmp_path}/absent"
+    assert told["device_absent"]["device"] == "cuda"
+
+
+@pytest.mark.parametrize("name", ["tls_certfile", "tls_keyfile", "models", "archive"])
+def test_an_empty_path_is_told_of(name: str) -> None:
+    with pytest.raises(ValueError, match="name a file or folder, or leave it unset"):
+        Settings.model_validate({name: ""})
+
+
 def test_a_password_in_a_file_is_that_of_the_database(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("p@ss:w/rd\n", encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final
@@ -10,6 +9,7 @@ from typing import Any, Final
 import structlog
 
 from tamiyo_service.auth.caller import caller_of
+from tamiyo_service.observability.sparing import Sparing
 
 AUDITED: Final = "tamiyo.audited"
 """Key of a request's scope: what the audit log calls it."""
@@ -63,15 +63,12 @@ class Strangers:
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
-        self._silent_until = -math.inf
-        self._untold = 0
+        self._sparing = Sparing(_QUIET_SECONDS, monotonic)
 
     def tell(self, scope: MutableMapping[str, Any]) -> None:
         """Write an entry about a request, unless there was one just now."""
-        now = self._monotonic()
-        if now < self._silent_until:
-            self._untold += 1
+        untold = self._sparing.due("unauthorized")
+        if untold is None:
             return
         structlog.get_logger(_NAME).info(
             "audit",
@@ -81,10 +78,8 @@ class Strangers:
             status=401,
             path=scope["path"],
             client=_client(scope),
-            untold=self._untold,
+            untold=untold,
         )
-        self._silent_until = now + _QUIET_SECONDS
-        self._untold = 0
 
 
 def _client(scope: MutableMapping[str, Any]) -> str | None:

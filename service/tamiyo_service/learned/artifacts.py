@@ -160,6 +160,15 @@ class Library:
         return stamp, _read(place, shipped)
 
 
+def sees_gpu() -> bool:
+    """Whether networks could run on a GPU of this machine."""
+    try:
+        from tamiyo_models.devices import best_device
+    except ImportError:
+        return False
+    return best_device().startswith("cuda")
+
+
 def _read(place: Path, shipped: bool) -> Found:
     from tamiyo_models.artifact import ArtifactError, read_manifest
 

@@ -25,6 +25,7 @@ from tamiyo_core import Advice, AskingPolicy, Question, RowAdvice
 
 from tamiyo_service.errors import TamiyoError
 from tamiyo_service.learned.artifacts import Network
+from tamiyo_service.observability.sparing import Sparing
 from tamiyo_service.observability.tallies import NetworkTally
 from tamiyo_service.runs.advising import Questions
 
@@ -32,6 +33,8 @@ AT_ONCE_ROWS: Final = 64
 """Rows that the event loop may ask a network on the CPU itself: that takes a few tenths of a millisecond."""
 LARGEST_PASS: Final = 4096
 """Rows after which no further report joins a pass."""
+_QUIET_SECONDS: Final = 60.0
+"""Between two warnings that a network gives no advice, for one and the same cause."""
 
 Answers = Sequence[RowAdvice | str]
 
@@ -88,6 +91,7 @@ class Batcher:
         self._passes: SimpleQueue[_Pass | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._sparing = Sparing(_QUIET_SECONDS)
         self.tally: Final = NetworkTally()
 
     @property
@@ -230,7 +234,11 @@ class Batcher:
         self, why: str, policy: AskingPolicy, cause: str, asked: Sequence[Questions]
     ) -> list[Advice]:
         self.tally.fallbacks[(policy.name, policy.version), cause] += len(asked)
-        _LOG.warning("no_advice", reason=why, reports=len(asked), policy=policy.version)
+        untold = self._sparing.due((policy.version, cause), len(asked))
+        if untold is not None:
+            _LOG.warning(
+                "no_advice", reason=why, reports=len(asked), policy=policy.version, untold_reports=untold
+            )
         return [why] * len(asked)
 
 
