@@ -40,6 +40,7 @@ from tamiyo_service.api.epoch import EpochEndpoint
 from tamiyo_service.api.handlers import install
 from tamiyo_service.api.openapi import describe
 from tamiyo_service.api.queries import refuse_repetitions
+from tamiyo_service.api.readiness import Readiness
 from tamiyo_service.api.services import Services
 from tamiyo_service.auth.first_key import first_key
 from tamiyo_service.auth.guard import Guard
@@ -213,7 +214,7 @@ def _wire(settings: Settings, store: Store | None, clock: Clock, tracer: Tracer 
         history=history,
         gate=gate,
         clock=clock,
-        stall_seconds=settings.stall_seconds,
+        readiness=Readiness(store, gate, settings.stall_seconds),
         eraser=eraser,
         sweeper=sweeper,
         field_reports=FieldReports(store, history),
@@ -275,6 +276,8 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[dict[str,
         await services.live.close()
         await services.batcher.close()
         await services.eraser.close()
+        await services.silence.close()
+        await services.readiness.close()
         await services.store.close()
         if app.state.tracing is not None:
             await asyncio.to_thread(app.state.tracing.close)

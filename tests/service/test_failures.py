@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 import structlog
+from tamiyo_service.api import readiness
 from tamiyo_service.errors import InvalidRequestError
 from tamiyo_service.store import MemoryStore, SqlStore
 from tamiyo_service.store.rows import DecisionKey, Entry, RunRow
@@ -132,6 +133,38 @@ async def test_a_store_that_gives_no_answer_shows_in_readiness() -> None:
 
     async with serving(Mute(), stall_seconds=0.01) as service:
         refused(await service.http.get("/readyz"), "store_unavailable")
+
+
+async def test_the_store_is_asked_once_for_all_who_want_to_know_at_the_same_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Slow(MemoryStore):
+        checks = 0
+
+        async def check(self) -> None:
+            self.checks += 1
+            await answers.wait()
+
+    answers = asyncio.Event()
+    store = Slow()
+    async with serving(store, stall_seconds=3600.0) as service:
+        asking = [asyncio.ensure_future(service.http.get("/readyz")) for _ in range(10)]
+        while not store.checks:
+            await asyncio.sleep(0)
+        asking[0].cancel()
+        await asyncio.sleep(0)
+        answers.set()
+        told = await asyncio.gather(*asking, return_exceptions=True)
+        assert isinstance(told[0], asyncio.CancelledError)
+        assert {answer.status_code for answer in told[1:] if isinstance(answer, httpx.Response)} == {200}
+        assert store.checks == 1
+    answers.clear()
+    monkeypatch.setattr(readiness, "_GIVEN_UP", 0.0)
+    async with serving(store, stall_seconds=0.01) as service:
+        refused(await service.http.get("/readyz"), "store_unavailable")
+        refused(await service.http.get("/readyz"), "store_unavailable")
+        # What hung is left alone: it may be its connection.
+        assert store.checks == 3
 
 
 async def test_more_waiting_writes_than_allowed_are_refused_at_once(tmp_path: Path) -> None:

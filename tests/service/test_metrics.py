@@ -8,13 +8,17 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
+from tamiyo_service.api import readiness
 from tamiyo_service.api.services import Services
-from tamiyo_service.observability import families
+from tamiyo_service.errors import StoreUnavailableError
+from tamiyo_service.observability import families, silence
 from tamiyo_service.observability.families import Family
 from tamiyo_service.store import MemoryStore
+from tamiyo_service.store.rows import Found, RunFilter, RunRow
 
 from tests.service.conftest import Service, serving, sql_store
 from tests.service.samples import report
@@ -221,6 +225,69 @@ async def test_silent_runs_are_told_by_how_long(service: Service) -> None:
     await service.reports("young", 0)
     assert await value(service, "tamiyo_silent_runs", at_least="15m") == 1
     assert await value(service, "tamiyo_silent_runs", at_least="1d") == 1
+
+
+class AskedStore(MemoryStore):
+    """Notes how often it is asked for runs; answers when, and if, a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+        self.answers = asyncio.Event()
+        self.away = False
+
+    async def runs(self, wanted: RunFilter, limit: int) -> Found[RunRow]:
+        self.asked += 1
+        await self.answers.wait()
+        if self.away:
+            raise StoreUnavailableError("away")
+        return await super().runs(wanted, limit)
+
+
+class HangingStore(AskedStore):
+    """Does not even say whether it is ready."""
+
+    async def check(self) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_store_that_hangs_is_not_asked_for_silent_runs() -> None:
+    store = HangingStore()
+    async with serving(store, stall_seconds=0.01) as service:
+        assert await value(service, "tamiyo_ready") == 0
+    assert store.asked == 0
+
+
+async def test_a_scrape_waits_for_no_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readiness, "_BRIEFLY_SECONDS", 0.01)
+    async with serving(HangingStore(), stall_seconds=3600.0) as service:
+        # Nothing is known of it yet but that it was opened.
+        assert await value(service, "tamiyo_ready") == 1
+
+
+async def test_a_slow_look_for_silent_runs_is_told_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(silence, "_WAIT_SECONDS", 0.01)
+    store = AskedStore()
+    async with serving(store) as service:
+        await service.reports("dead", 0)
+        service.clock.now = service.clock.now.replace(year=service.clock.now.year + 1)
+        for _ in range(3):
+            assert "tamiyo_silent_runs{" not in await scrape(service)
+        assert store.asked == 1
+        store.answers.set()
+        while "tamiyo_silent_runs{" not in await scrape(service):
+            await asyncio.sleep(0)
+        assert await value(service, "tamiyo_silent_runs", at_least="15m") == 1
+
+
+async def test_a_look_that_failed_is_not_repeated_at_every_scrape() -> None:
+    store = AskedStore()
+    store.away = True
+    store.answers.set()
+    async with serving(store) as service:
+        for _ in range(3):
+            assert await value(service, "tamiyo_ready") == 1
+    assert store.asked == 1
 
 
 async def test_streams_are_counted(service: Service) -> None:

@@ -23,5 +23,5 @@ async def healthz() -> Health:
 @router.get("/readyz", responses=problems(body=False))
 async def readyz(services: Wired) -> Health:
     """Tell whether decisions can be made and stored now; 503 when they cannot."""
-    await services.require_ready()
+    await services.readiness.require()
     return Health(status="ok", version=__version__, leyline=LEYLINE_VERSION)

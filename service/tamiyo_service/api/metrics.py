@@ -9,8 +9,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, choose_encoder
 
 from tamiyo_service.api.queries import NO_PARAMETERS
 from tamiyo_service.api.schemas import problems
-from tamiyo_service.api.services import Services, Wired
-from tamiyo_service.errors import UnavailableError
+from tamiyo_service.api.services import Wired
 from tamiyo_service.observability.collector import Scrape
 
 router = APIRouter(tags=["health"])
@@ -31,14 +30,7 @@ _CONTENT: Final[dict[int | str, dict[str, Any]]] = {
 )
 async def metrics(services: Wired, accept: Annotated[str, Header(include_in_schema=False)] = "") -> Response:
     """Tell what this process has counted since it started, and how things stand."""
-    scrape = Scrape(services.observed, ready=await _ready(services), silent=await services.silence.counts())
+    ready = await services.readiness.told_briefly()
+    silent = await services.silence.counts() if ready else services.silence.last_counts
     encode, content_type = choose_encoder(accept)
-    return Response(encode(scrape), media_type=content_type)
-
-
-async def _ready(services: Services) -> bool:
-    try:
-        await services.require_ready()
-    except UnavailableError:
-        return False
-    return True
+    return Response(encode(Scrape(services.observed, ready=ready, silent=silent)), media_type=content_type)

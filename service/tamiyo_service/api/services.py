@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from tamiyo_service.api.border import Gate
+from tamiyo_service.api.readiness import Readiness
 from tamiyo_service.auth.guard import Guard
 from tamiyo_service.auth.ring import KeyRing
 from tamiyo_service.clock import Clock
-from tamiyo_service.errors import ShuttingDownError, StoreUnavailableError
 from tamiyo_service.learned.activation import Activations
 from tamiyo_service.learned.batcher import Batcher
 from tamiyo_service.learned.registry import Registry
@@ -47,7 +46,7 @@ class Services:
         history: tells what was decided and why.
         gate: closes when the service stops.
         clock: tells the time.
-        stall_seconds: how long a write or an answer of the store may take while the service counts as ready.
+        readiness: tells whether decisions can be made and stored.
         eraser: deletes the rows of runs that were deleted.
         sweeper: deletes runs that need not be kept.
         field_reports: tell what became of seeds.
@@ -74,7 +73,7 @@ class Services:
     history: History
     gate: Gate
     clock: Clock
-    stall_seconds: float
+    readiness: Readiness
     eraser: Eraser
     sweeper: Sweeper
     field_reports: FieldReports
@@ -91,24 +90,6 @@ class Services:
     silence: Silence
     guard: Guard
     ring: KeyRing | None
-
-    async def require_ready(self) -> None:
-        """Return if decisions can be made and stored now.
-
-        Raises:
-            ShuttingDownError: if the service is stopping.
-            StoreUnavailableError: if the store does not answer, or is stuck with a write.
-        """
-        if self.gate.stopping:
-            raise ShuttingDownError("the service is stopping")
-        age = self.store.write_age()
-        if age > self.stall_seconds:
-            raise StoreUnavailableError(f"a write takes {age:.1f} s already: the disk is slow or stuck")
-        try:
-            async with asyncio.timeout(self.stall_seconds):
-                await self.store.check()
-        except TimeoutError as error:
-            raise StoreUnavailableError(f"the store gave no answer in {self.stall_seconds} s") from error
 
 
 async def _wired(request: Request) -> Services:

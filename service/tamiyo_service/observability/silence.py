@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,6 +20,8 @@ from tamiyo_service.store.rows import RunFilter
 SILENT_FOR: Final[Mapping[str, timedelta]] = {"15m": timedelta(minutes=15), "1d": timedelta(days=1)}
 """A training that has died, and one that was given up: who looks for the first leaves the second out."""
 _LOOK_SECONDS: Final = 60.0
+_WAIT_SECONDS: Final = 1.0
+"""What scrapes wait for a look."""
 _PAGES: Final = 20
 _PAGE_RUNS: Final = 1_000
 
@@ -33,22 +37,40 @@ class Silence:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._looked: float | None = None
-        self._counts: Mapping[str, int] = {}
+        self._looked = -math.inf
+        self._look: asyncio.Task[None] | None = None
+        self.last_counts: Mapping[str, int] = {}
+        """What `counts` last told, without looking."""
 
     async def counts(self) -> Mapping[str, int]:
         """Active runs without a report for at least so long; without a store what was last known.
 
-        A count is a lower bound where there are many thousand runs.
+        A count is a lower bound where there are many thousand runs. A look that takes longer than a second
+        goes on by itself: what it finds is told the next time.
         """
         now = time.monotonic()
-        if self._looked is None or now - self._looked >= _LOOK_SECONDS:
+        if self._look is None and now - self._looked >= _LOOK_SECONDS:
+            # Whatever comes of it: a store that does not answer is not asked again at once.
             self._looked = now
-            try:
-                self._counts = {name: await self._count(span) for name, span in SILENT_FOR.items()}
-            except StoreUnavailableError:
-                self._looked = None
-        return self._counts
+            self._look = asyncio.create_task(self._count_all(), name="tamiyo-silence")
+        if self._look is not None:
+            await asyncio.wait([self._look], timeout=_WAIT_SECONDS)
+        return self.last_counts
+
+    async def close(self) -> None:
+        """Stop looking."""
+        if self._look is not None:
+            self._look.cancel()
+            await asyncio.wait([self._look])
+
+    async def _count_all(self) -> None:
+        try:
+            self.last_counts = {name: await self._count(span) for name, span in SILENT_FOR.items()}
+        except StoreUnavailableError:
+            # The store has logged why.
+            pass
+        finally:
+            self._look = None
 
     async def _count(self, span: timedelta) -> int:
         wanted = RunFilter(status=RunStatus.ACTIVE, silent_since=to_micros(self._clock() - span))
