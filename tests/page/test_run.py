@@ -74,10 +74,7 @@ def test_a_learned_decision_tells_probabilities_and_what_its_shadow_would_have_d
     expect(why.locator(".actions li.chosen", has_text="%").first).to_contain_text("Germinate")
     expect(why).to_contain_text("Entropy")
     expect(why).to_contain_text("runner-up")
-    page.wait_for_function(
-        "(path) => fetch(path).then((answer) => answer.json()).then(({ shadow }) => shadow.length > 0)",
-        arg=f"/runs/net/decisions/{first['epoch']}",
-    )
+    site.trainings.await_shadows("net", first["epoch"])
     page.reload()
     expect(page.locator(".why .shadows")).to_contain_text("heuristic")
 
@@ -188,6 +185,13 @@ def test_a_run_that_is_not_there_says_so(site: Site) -> None:
     site.expected = ("Failed to load resource",)
     page = site.open("/ui/runs/nobody")
     expect(page.get_by_role("alert").first).to_contain_text("there is no run nobody")
+    expect(page.get_by_text("Not there")).to_be_visible()
+    expect(page.get_by_role("region", name="Curves")).to_be_hidden()
+    site.trainings.create("nobody")
+    site.trainings.train("nobody", 5)
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("region", name="Curves")).to_be_visible()
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
 
 
 def test_two_runs_lie_over_each_other(site: Site) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+import time
+from typing import Any, Final
 
 import httpx
 from tamiyo_leyline import AdaptationCommand
 
 from bench.pretend import PretendTraining
+
+_SHADOW_SECONDS: Final = 60.0
 
 
 class Trainings:
@@ -60,6 +63,13 @@ class Trainings:
         path = f"/runs/{run_id}/decisions?action={action}&order=asc&limit=1000"
         found: list[dict[str, Any]] = self.send("GET", path)["items"]
         return found
+
+    def await_shadows(self, run_id: str, epoch: int) -> None:
+        """Wait until the shadows have decided about an epoch, too."""
+        until = time.monotonic() + _SHADOW_SECONDS
+        while not self.send("GET", f"/runs/{run_id}/decisions/{epoch}")["shadow"]:
+            assert time.monotonic() < until, "the shadows have not decided"
+            time.sleep(0.05)
 
     def send(self, method: str, path: str, body: Any = None) -> Any:
         """What the service answers, which must be no refusal."""

@@ -66,7 +66,7 @@ export function trouble(error, again) {
 
 /** Tells whether what is shown is live. */
 export function liveSign() {
-  const words = { live: "Live", waiting: "Reconnecting …", paused: "Paused", gone: "Deleted", opening: "Connecting …" };
+  const words = { live: "Live", waiting: "Reconnecting …", paused: "Paused", gone: "Deleted", absent: "Not there", opening: "Connecting …" };
   const text = h("span", {}, words.opening);
   const sign = h("span", { class: "live opening", role: "status" }, h("span", { class: "dot", "aria-hidden": "true" }), text);
   return {

@@ -35,24 +35,20 @@ export function runPlace(place, [id], parameters) {
   const reset = h("button", { type: "button", class: "quiet", hidden: true, on: { click: () => zoom(null) } }, "Show all epochs");
   const remark = h("p", { class: "remark", hidden: true });
   const wrong = h("div", {});
-  show(
-    place,
-    head.element,
-    wrong,
+  const grid = h(
+    "div",
+    { class: "run-grid" },
     h(
       "div",
-      { class: "run-grid" },
-      h(
-        "div",
-        { class: "run-main" },
-        h("section", { class: "card chart-card", "aria-label": "Curves" }, h("div", { class: "card-head" }, h("h2", {}, "Training"), reset), chart.element, keys, remark),
-        reports.element,
-        notes.element,
-      ),
-      h("div", { class: "run-side" }, list.element),
+      { class: "run-main" },
+      h("section", { class: "card chart-card", "aria-label": "Curves" }, h("div", { class: "card-head" }, h("h2", {}, "Training"), reset), chart.element, keys, remark),
+      reports.element,
+      notes.element,
     ),
-    why.element,
+    h("div", { class: "run-side" }, list.element),
   );
+  show(place, head.element, wrong, grid, why.element);
+  let stop = null;
 
   async function readSeries() {
     const range = state.zoom ? { since_epoch: state.zoom[0], until_epoch: state.zoom[1] } : {};
@@ -76,7 +72,27 @@ export function runPlace(place, [id], parameters) {
     reset.hidden = !chosen;
   }
 
+  function followIt() {
+    stop ??= follow(
+      `/runs/${encodeURIComponent(id)}/events${query({ type: EVENTS })}`,
+      EVENTS,
+      askAll,
+      (now) => live.set(now),
+      askAll,
+    );
+  }
+
+  /** There is no such run, yet: nothing is followed until somebody asks again and there is one. */
+  function standAside() {
+    stop?.();
+    stop = null;
+    grid.hidden = true;
+    live.set("absent");
+  }
+
   function stand(run) {
+    grid.hidden = false;
+    followIt();
     state.run = run;
     head.update(run, state.series);
   }
@@ -86,7 +102,9 @@ export function runPlace(place, [id], parameters) {
       await work();
       show(wrong);
     } catch (error) {
-      if (error.name !== "AbortError") show(wrong, trouble(error, askAll));
+      if (error.name === "AbortError") return;
+      if (error.code === "run_not_found" && !state.run) standAside();
+      show(wrong, trouble(error, askAll));
     }
   }
 
@@ -133,21 +151,15 @@ export function runPlace(place, [id], parameters) {
     tried(readSeries);
   }
 
-  const stop = follow(
-    `/runs/${encodeURIComponent(id)}/events${query({ type: EVENTS })}`,
-    EVENTS,
-    askAll,
-    (now) => live.set(now),
-    askAll,
-  );
   const ticking = window.setInterval(() => state.run && head.update(state.run, state.series), 5000);
+  followIt();
   askAll();
   if (parameters.has("epoch")) {
     const attempt = parameters.get("attempt");
     choose({ epoch: Number(parameters.get("epoch")), ...(attempt === null ? {} : { attempt: Number(attempt) }) });
   }
   return () => {
-    stop();
+    stop?.();
     refreshing.stop();
     reading.stop();
     aborter.abort();
