@@ -38,6 +38,10 @@ class DatabaseUnusableError(Exception):
         super().__init__(f"{self.finding}; {remedy}")
 
 
+class DatabaseLostError(SQLAlchemyError):
+    """The file that was opened is not where it was: what is written to it now nobody finds again."""
+
+
 class Database(Protocol):
     """One database, through engines: `writer` for one connection at a time, `readers` for a few."""
 
@@ -51,6 +55,16 @@ class Database(Protocol):
         Raises:
             DatabaseUnusableError: if there cannot be one.
             OSError: if the place cannot be looked at.
+        """
+
+    def note_place(self) -> None:
+        """Take note of what is where the URL says: the database, which was just opened."""
+
+    def require_same_place(self) -> None:
+        """Return if the same is still there, or nothing was noted.
+
+        Raises:
+            DatabaseLostError: if it was removed, or something else is in its place.
         """
 
     def untouched(self) -> Engine:

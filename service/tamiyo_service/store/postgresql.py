@@ -97,6 +97,12 @@ class PostgresqlDatabase:
     def require_place(self) -> None:
         """Return: the server tells, once it is asked."""
 
+    def note_place(self) -> None:
+        """Return: a server looks after its files itself."""
+
+    def require_same_place(self) -> None:
+        """Return: a connection is to a server, wherever that keeps its files."""
+
     def untouched(self) -> Engine:
         """An engine that keeps no connection."""
         return self._engine(poolclass=NullPool)

@@ -27,6 +27,7 @@ from tamiyo_service.errors import (
 from tamiyo_service.observability.tallies import StoreTally
 from tamiyo_service.store import listing, retention, statements
 from tamiyo_service.store.checkpointer import checkpointer_of
+from tamiyo_service.store.database import DatabaseLostError
 from tamiyo_service.store.dialect import (
     PATIENCE_SECONDS,
     READ_CONNECTIONS,
@@ -75,6 +76,10 @@ _FAILING: Final = (
     "the last write failed, and none has succeeded since: free the disk or mend the database; "
     "the service's log says why"
 )
+_LOST: Final = (
+    "the database's file was removed or replaced: put it back, or start the service anew; "
+    "the service's log says which"
+)
 _LOG: Final = structlog.get_logger(__name__)
 _READ_ONLY: Final = "the database takes no writes: its server is a standby, or set to read-only"
 
@@ -122,6 +127,7 @@ class SqlStore:
 
     async def open(self) -> None:
         await asyncio.to_thread(prepare, self._database)
+        await asyncio.to_thread(self._database.note_place)
         if self._checkpointer is not None:
             self._checkpointer.start()
         self._writer.start()
@@ -131,10 +137,14 @@ class SqlStore:
         await asyncio.to_thread(self._release)
 
     async def check(self) -> None:
+        def takes_no_writes(connection: Connection) -> bool:
+            self._database.require_same_place()
+            return self._database.is_read_only(connection)
+
+        if await self._read(takes_no_writes, patient=False):
+            raise StoreUnavailableError(_READ_ONLY)
         if self._writer.failing():
             await self._try_to_write()
-        if await self._read(self._database.is_read_only, patient=False):
-            raise StoreUnavailableError(_READ_ONLY)
 
     def write_age(self) -> float:
         return self._writer.age()
@@ -360,6 +370,8 @@ def _record(database: Database, connection: Connection, rows: Sequence[ClientDec
 def _translate(error: Exception) -> TamiyoError:
     if isinstance(error, IntegrityError):
         return VersionConflictError("the run was advanced by another process")
+    if isinstance(error, DatabaseLostError):
+        return StoreUnavailableError(_LOST)
     if isinstance(error, SQLAlchemyError) and not isinstance(error, DataError):
         return StoreUnavailableError(
             "the store did not take the write; the service's log says why; send the request again later"
@@ -370,6 +382,8 @@ def _translate(error: Exception) -> TamiyoError:
 def _translate_read(error: Exception) -> TamiyoError:
     if isinstance(error, DataError | OverflowError):
         return InvalidRequestError("the store has no number as large, or text, as the one asked for")
+    if isinstance(error, DatabaseLostError):
+        return StoreUnavailableError(_LOST)
     return StoreUnavailableError("the database does not answer; the service's log says why")
 
 

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final, cast
@@ -17,7 +18,12 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
-from tamiyo_service.store.database import READ_CONNECTIONS, DatabaseUnusableError, DatabaseUrlError
+from tamiyo_service.store.database import (
+    READ_CONNECTIONS,
+    DatabaseLostError,
+    DatabaseUnusableError,
+    DatabaseUrlError,
+)
 from tamiyo_service.store.rows import Entry, OutcomeRow
 from tamiyo_service.store.schema import journal
 
@@ -64,6 +70,8 @@ class SqliteDatabase:
         self.url = url
         self._patience = patience
         self.path: Final = Path(url.database)
+        self._file: tuple[int, int] | None = None
+        """Device and number of the file that was opened."""
         self.writer = self._engine(connections=1)
         event.listen(self.writer, "begin", self._begin_immediate)
         self._waits = True
@@ -89,6 +97,26 @@ class SqliteDatabase:
         for place in (folder, self.path):
             if place.exists() and not os.access(place, os.W_OK):
                 raise DatabaseUnusableError(self.url, f"{place} cannot be written", _RIGHTS)
+
+    def note_place(self) -> None:
+        """Take note of which file it is, unless the URL names it in a way that only SQLite understands."""
+        with suppress(OSError):
+            self._file = _file_at(self.path)
+
+    def require_same_place(self) -> None:
+        """Return if the path still leads to the file that was noted, if one was.
+
+        Raises:
+            DatabaseLostError: if not.
+        """
+        if self._file is None:
+            return
+        try:
+            found = _file_at(self.path)
+        except OSError as error:
+            raise DatabaseLostError(f"{self.path} was removed while it was in use: {error}") from error
+        if found != self._file:
+            raise DatabaseLostError(f"{self.path} was replaced by another file while it was in use")
 
     def untouched(self) -> Engine:
         """An engine that keeps no connection and leaves the file's settings as they are."""
@@ -185,11 +213,16 @@ class SqliteDatabase:
             driver.execute(f"PRAGMA busy_timeout={int(1000 * self._patience) if waits else 0}")
             self._waits = waits
 
+    def _before_connecting(self, *_connecting: object) -> None:
+        # A connection to another file would mix two databases, and one to none would make it.
+        self.require_same_place()
+
     def _engine(self, *, connections: int) -> Engine:
         """An engine with this many connections."""
         pool: dict[str, Any] = {"poolclass": QueuePool, "pool_size": connections, "max_overflow": 0}
         arguments = {"timeout": self._patience, "check_same_thread": False}
         engine = create_engine(self.url, connect_args=arguments, hide_parameters=True, **pool)
+        event.listen(engine, "do_connect", self._before_connecting)
         event.listen(engine, "connect", partial(_prepare, patience=self._patience))
         return engine
 
@@ -207,6 +240,11 @@ def checkpoint(connection: Connection) -> int:
     except sqlite3.Error as error:
         raise DBAPIError.instance("PRAGMA wal_checkpoint", None, error, sqlite3.Error) from error
     return int(pages)
+
+
+def _file_at(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _driver(connection: Connection) -> sqlite3.Connection:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -12,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from tamiyo_service.observability.tallies import StoreTally
 from tamiyo_service.store import statements
 from tamiyo_service.store.checkpointer import Checkpointer
+from tamiyo_service.store.database import DatabaseLostError
 from tamiyo_service.store.dialect import Database, insert_rows
 from tamiyo_service.store.outage import Outage
 from tamiyo_service.store.rows import Entry, Write
@@ -24,6 +27,8 @@ AT_ONCE_ROWS: Final = 16
 """Rows that a quick disk takes in well under a millisecond ..."""
 AT_ONCE_CHARACTERS: Final = 262_144
 """... unless they are as long as this together."""
+_LOOK_SECONDS: Final = 1.0
+"""Between two looks whether the database is where it was."""
 
 
 class Transactions:
@@ -48,6 +53,7 @@ class Transactions:
         self._checkpointer = checkpointer
         self._tally = tally
         self._doubtful: Sequence[Task] = ()
+        self._looked_at = -math.inf
 
     def close(self) -> None:
         """Close the connection."""
@@ -66,7 +72,9 @@ class Transactions:
 
         Raises:
             DBAPIError: if it could not be done; nothing of it was.
+            DatabaseLostError: if it would be done in a file that nobody finds again.
         """
+        self._require_same_place()
         try:
             return self._persist(tasks)
         except IntegrityError:
@@ -92,12 +100,23 @@ class Transactions:
             return None
         if self._checkpointer is not None and self._checkpointer.wants_help:
             return None
+        try:
+            self._require_same_place()
+        except DatabaseLostError:
+            return None
         if not self._database.append_at_once(self.connection, entries):
             return None
         self._tally.stored(entries)
         if self._checkpointer is not None:
             self._checkpointer.changed(len(entries))
         return [None] * len(tasks)
+
+    def _require_same_place(self) -> None:
+        """Look now and then whether the database is where it was."""
+        now = time.monotonic()
+        if now - self._looked_at >= _LOOK_SECONDS:
+            self._database.require_same_place()
+            self._looked_at = now
 
     def _persist(self, tasks: Sequence[Task]) -> Sequence[Any]:
         """The same transaction again, as long as the database may come back."""

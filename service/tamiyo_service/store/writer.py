@@ -34,6 +34,7 @@ from tamiyo_service.errors import (
     TamiyoError,
 )
 from tamiyo_service.observability.tallies import StoreTally
+from tamiyo_service.store.database import DatabaseLostError
 from tamiyo_service.store.protocol import Ended
 
 Task = TypeVar("Task")
@@ -283,7 +284,7 @@ class GroupWriter(Generic[Task]):
 
     def _recover(self, tasks: Sequence[Task], error: Exception) -> Sequence[Any]:
         """What a failed group comes to: a sick disk fails all of it, a sick row only itself."""
-        if len(tasks) > 1 and not isinstance(error, OperationalError):
+        if len(tasks) > 1 and not isinstance(error, OperationalError | DatabaseLostError):
             return [outcome for task in tasks for outcome in self._attempt([task])]
         failure = self._translate(error)
         failure.__cause__ = error
