@@ -29,6 +29,7 @@ _CONNECT_SECONDS: Final = 5.0
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 _KEY_REMEDY: Final = f"export {API_KEY_VARIABLE}=KEY, with a key that `tamiyo keys create` made"
 _RUN_ID: Final = re.compile(RUN_ID_PATTERN)
+_SCHEME: Final = re.compile(r"\A(?:[a-z0-9+.-]*:/+)?", re.IGNORECASE)
 
 
 _REMEDIES: Final[Mapping[str, str]] = {
@@ -100,8 +101,19 @@ def _require_address(url: str) -> None:
         raise RefusedError(f"the address has a password in it; {_KEY_REMEDY}")
     if not usable or parts.query or parts.fragment:
         raise RefusedError(
-            f"{url!r} is no address of a service; --url or TAMIYO_URL names one, such as http://127.0.0.1:8000"
+            f"{_harmless_address(url)!r} is no address of a service; "
+            "--url or TAMIYO_URL names one, such as http://127.0.0.1:8000"
         )
+
+
+def _harmless_address(url: str) -> str:
+    """What somebody took for an address, without what may be a password: it may be the database's."""
+    if "@" in url:
+        # Where the password ends is not known if it was not written as it should be.
+        scheme = _SCHEME.match(url)
+        return f"{scheme.group() if scheme else ''}***"
+    address, query, _ = url.partition("?")
+    return f"{address}?***" if query else address
 
 
 class Remote:
@@ -123,7 +135,7 @@ class Remote:
                 mounts={f"all://{host}": None for host in _LOOPBACK},
             )
         except httpx.InvalidURL as error:
-            raise RefusedError(f"{url} is no address: {error}") from error
+            raise RefusedError(f"{_harmless_address(url)} is no address: {error}") from error
 
     def __enter__(self) -> Self:
         return self

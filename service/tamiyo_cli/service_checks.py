@@ -14,9 +14,11 @@ from tamiyo_client.settings import API_KEY_VARIABLE
 from tamiyo_leyline import LEYLINE_VERSION, __version__
 from tamiyo_leyline.api import Health
 
+from tamiyo_cli import unreachable
 from tamiyo_cli.findings import Finding, Verdict, failed, ok, skipped, warning
 from tamiyo_cli.remote import RefusedError, Remote
 
+_START: Final = "start it (tamiyo serve), or correct --url"
 _SKEW: Final = timedelta(seconds=5)
 """Silence, retention and moments in lists are told by the service's clock."""
 _COARSE: Final = timedelta(seconds=1)
@@ -40,11 +42,19 @@ def service_findings(url: str, *, expected: bool) -> Iterator[Finding]:
             yield readiness
             yield _access(remote) if readiness.verdict is Verdict.OK else skipped("access", "not ready")
     except (RefusedError, httpx.HTTPError) as error:
-        told = f"{url} does not answer: {error}"
+        what, remedy = _why(error)
         if expected:
-            yield failed("service", told, "start it (tamiyo serve), or correct --url")
+            yield failed("service", what, remedy)
         else:
-            yield skipped("service", f"{told}; name one with --url to have it checked")
+            yield skipped("service", f"{what}; name one with --url to have it checked")
+
+
+def _why(error: RefusedError | httpx.HTTPError) -> tuple[str, str]:
+    """Why there is no answer, and what to do."""
+    if isinstance(error, RefusedError):
+        what, _, remedy = str(error).partition("; ")
+        return what, remedy or _START
+    return unreachable.told(error).rpartition("; ")[0], _START
 
 
 def _version(response: httpx.Response) -> Finding:

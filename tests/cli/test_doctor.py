@@ -197,6 +197,30 @@ def test_a_service_that_should_be_there_and_is_not_fails(database: str) -> None:
     assert "tamiyo serve" in findings["service"][0]["remedy"]
 
 
+@pytest.mark.parametrize(
+    ("url", "detail", "remedy"),
+    [
+        (NOWHERE, f"{NOWHERE} does not answer: nothing listens there", "start it (tamiyo serve)"),
+        (
+            "postgresql://ada:secret@db/tamiyo",
+            "'postgresql://***' is no address of a service",
+            "--url or TAMIYO_URL names one",
+        ),
+        ("http://ada:secret@db", "the address has a password in it", "export TAMIYO_API_KEY=KEY"),
+    ],
+)
+def test_why_a_service_cannot_be_asked_is_told_without_a_password(url: str, detail: str, remedy: str) -> None:
+    (finding,) = service_checks.service_findings(url, expected=True)
+    assert (finding.verdict, finding.detail) == (Verdict.FAILED, detail)
+    assert finding.remedy.startswith(remedy)
+    assert "secret" not in str(finding)
+    (finding,) = service_checks.service_findings(url, expected=False)
+    assert (finding.verdict, finding.detail) == (
+        Verdict.SKIPPED,
+        f"{detail}; name one with --url to have it checked",
+    )
+
+
 def test_no_service_is_no_fault_where_none_was_named() -> None:
     (finding,) = service_checks.service_findings(NOWHERE, expected=False)
     assert finding.verdict is Verdict.SKIPPED

@@ -107,6 +107,24 @@ def test_a_password_in_an_address_is_refused_and_not_shown() -> None:
     assert "secret" not in told
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://ada:secret@db/tamiyo", "'postgresql://***'"),
+        ("postgresql://ada:sec/re?t@db/tamiyo", "'postgresql://***'"),
+        ("postgresql://db/tamiyo?user=ada&password=sec@ret", "'postgresql://***'"),
+        ("postgresql://db/tamiyo?user=ada&password=secret", "'postgresql://db/tamiyo?***'"),
+        ("ada:secret@db", "'***'"),
+        ("http://ada:secret@db:port", "'http://***'"),
+    ],
+)
+def test_what_is_no_address_is_told_without_its_password(url: str, shown: str) -> None:
+    told = refusal("runs", "--url", url)
+    assert f"{shown} is no address of a service" in told
+    assert "sec" not in told
+    assert "ret" not in told
+
+
 def test_an_unknown_host_is_told() -> None:
     told = refusal("runs", "--url", "http://no-such-host.invalid:8000")
     assert (
