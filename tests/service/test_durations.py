@@ -57,7 +57,7 @@ def test_settings_take_durations(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("retention", "90", "write 90d"),
         ("retention_silent", "soon", "write 90d"),
-        ("archive", "", "name a folder"),
+        ("archive", "", "name a file or folder"),
         ("sweep_seconds", "0", "greater than 0"),
     ],
 )
