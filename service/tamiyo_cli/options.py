@@ -17,7 +17,7 @@ DatabaseUrl = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, one object a line.")]
 RunId = Annotated[str, typer.Argument(help="The run.")]
 By = Annotated[str | None, typer.Option(help="Who says so; kept with it.")]
-Limit = Annotated[int, typer.Option(min=1, help="How many at most.")]
+Limit = Annotated[int, typer.Option(min=1, max=1_000_000_000, help="How many at most.")]
 Actions = Annotated[
     list[str] | None,
     typer.Option(help="Only this action (repeatable): WAIT, GERMINATE, GERMINATE_NORM, FOSSILIZE, CULL."),

@@ -149,7 +149,14 @@ def test_runs_are_filtered(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "option", [("--label", "team"), ("--status", "asleep"), ("--silent-for", "long"), ("--limit", "0")]
+    "option",
+    [
+        ("--label", "team"),
+        ("--status", "asleep"),
+        ("--silent-for", "long"),
+        ("--limit", "0"),
+        ("--limit", "99999999999999999999"),
+    ],
 )
 def test_a_mistyped_filter_is_a_mistake_of_usage(option: tuple[str, ...]) -> None:
     assert invoke("runs", *option)[0] == 2
