@@ -199,7 +199,7 @@ def _wire(settings: Settings, store: Store | None, clock: Clock, tracer: Tracer 
     newcomers = Newcomers(store, engines, beginnings.default, clock)
     gate = Gate()
     shadows = Shadows(store.shadows, comparing, clock, holder=secrets.token_hex(8), always=bool(choices))
-    live = Hub(store, lambda: gate.stopping, seats=settings.subscribers)
+    live = Hub(store, lambda: gate.ending, seats=settings.subscribers)
     sweeper = _sweeper(settings, store, sessions, clock)
     history = History(store, engines)
     ring = KeyRing(store.keys, clock) if settings.keys_required else None

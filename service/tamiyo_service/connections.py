@@ -26,6 +26,8 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_ADDRESS_BYTES: Final = 8 * 1024
 """Path and query, as much as proxies let through by default."""
 MAX_HEADERS: Final = 100
+_LAST_SECONDS: Final = 0.1
+"""How long an idle connection stays when the server stops: a request may be on its way."""
 _CONTENT_TYPE: Final = f"content-type: {PROBLEM_MEDIA_TYPE}".encode()
 _LEYLINE: Final = f"{LEYLINE_HEADER.lower()}: {LEYLINE_VERSION}".encode()
 _PER_HEADER: Final = len(": \r\n")
@@ -64,6 +66,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._fault: Problem | None = None
+        self._last = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Take a connection, or refuse it."""
@@ -104,10 +107,20 @@ class BoundedProtocol(HttpToolsProtocol):
             # Ends the parsing; `send_400_response` is called for it.
             raise ValueError(self._fault.detail)
         super().on_headers_complete()
+        if self._last:
+            self.cycle.keep_alive = False
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request."""
         self._refuse(self._fault or _malformed("this is no HTTP request"))
+
+    def shutdown(self) -> None:
+        """End the connection with the answers under way; an idle one after a moment."""
+        if self._last or (self.cycle is not None and not self.cycle.response_complete):
+            super().shutdown()
+        else:
+            self._last = True
+            self.loop.call_later(_LAST_SECONDS, self.shutdown)
 
     def _await_head(self) -> None:
         # What uvicorn does to a connection that was idle for too long.

@@ -24,11 +24,15 @@ _GC_THRESHOLDS: Final = (50_000, 50, 100)
 """A full collection is rare, and what exists at the start is never looked at again."""
 
 
-def served_app(settings: Settings) -> FastAPI:
+def served_app(settings: Settings, *, alone: bool = True) -> FastAPI:
     """The service, fit for a process that does nothing but serve it.
 
-    What exists once it has started is never looked at again by the garbage collector, and it takes no new
-    work from the moment the process is told to stop.
+    What exists once it has started is never looked at again by the garbage collector.
+
+    Args:
+        settings: of the service.
+        alone: whether nobody else listens on its port. Then it takes no new work from the moment the process
+            is told to stop; else it answers what still reaches it, and what comes later goes to the others.
     """
     sys.setswitchinterval(_SWITCH_SECONDS)
     app = create_app(settings)
@@ -43,9 +47,10 @@ def served_app(settings: Settings) -> FastAPI:
             gc.set_threshold(*_GC_THRESHOLDS)
             gc.enable()
             if threading.current_thread() is threading.main_thread():
-                # Late requests are refused in words.
+                # Alone, late requests are refused in words.
+                gate = app.state.services.gate
                 for number in (signal.SIGTERM, signal.SIGINT):
-                    _also_on(number, app.state.services.gate.close)
+                    _also_on(number, gate.close if alone else gate.end)
             yield state
 
     app.router.lifespan_context = settled

@@ -32,7 +32,7 @@ def worker_app() -> FastAPI:
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent.sentinel,), name="tamiyo-parent", daemon=True).start()
-    app = served_app(settings)
+    app = served_app(settings, alone=False)
     _LOG.info("worker", version=__version__, process=os.getpid())
     return app
 

@@ -311,6 +311,30 @@ async def test_a_server_that_stops_answers_what_is_under_way() -> None:
         assert await line.ends()
 
 
+async def test_a_request_that_meets_a_server_on_its_way_out_is_answered(door: Listening) -> None:
+    used, unused = await door.line(), await door.line()
+    await used.send(request(0))
+    await used.answer()
+    await unused.send(b"")
+    for end in map(door.other_end, (used, unused)):
+        end.shutdown()
+    # Nothing awaited in between: both are there before the server looks at its clock again.
+    used.writer.write(request(1))
+    unused.writer.write(request(0, run_id="other"))
+    for line in (used, unused):
+        answer = await line.answer()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert await line.ends()
+
+
+async def test_idle_connections_end_with_their_server(door: Listening) -> None:
+    line = await door.line()
+    await line.send(request(0))
+    await line.answer()
+    door.other_end(line).shutdown()
+    assert await line.ends()
+
+
 async def test_time_that_is_up_is_told_in_words() -> None:
     store = SlowStore()
     async with serving(store) as service, listening(service) as door:

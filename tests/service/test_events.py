@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 
 import pytest
 from tamiyo_leyline import DecisionItem, TelemetryEvent
 from tamiyo_leyline.api import LiveEvent
+from tamiyo_service.api.border import Gate
 from tamiyo_service.live.hub import Hub, Pace
 from tamiyo_service.live.marks import Mark, parse_mark
 from tamiyo_service.live.stream import Stream
@@ -229,7 +230,7 @@ async def test_there_are_only_so_many_seats_and_they_become_free() -> None:
 def paced(service: Service, **options: int | Pace) -> Hub:
     """Give the service a hub of another pace or size."""
     services = service.app.state.services
-    hub = Hub(service.store, lambda: services.gate.stopping, seats=10, **options)  # type: ignore[arg-type]  # mixed options
+    hub = Hub(service.store, lambda: services.gate.ending, seats=10, **options)  # type: ignore[arg-type]  # mixed options
     object.__setattr__(services, "live", hub)
     return hub
 
@@ -336,10 +337,13 @@ async def test_the_stream_of_a_run_ends_with_the_run(live: Service) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_streams_end_when_the_service_stops(live: Service, path: str) -> None:
+@pytest.mark.parametrize("told", [Gate.close, Gate.end])
+async def test_streams_end_when_the_service_stops(
+    live: Service, path: str, told: Callable[[Gate], None]
+) -> None:
     await live.reports("run", 0)
     async with follow(live, path) as follower:
-        live.app.state.services.gate.close()
+        told(live.app.state.services.gate)
         closing = await follower.until("closing")
         await follower.end()
     assert follower.complete

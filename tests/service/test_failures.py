@@ -233,6 +233,12 @@ async def test_a_stopping_service_refuses_new_work_in_words(service: Service) ->
     assert (await service.http.get("/healthz")).status_code == 200
 
 
+async def test_a_service_that_ends_beside_others_answers_whoever_still_gets_through(service: Service) -> None:
+    service.app.state.services.gate.end()
+    assert (await service.report("run", 1)).status_code == 200
+    assert (await service.http.get("/readyz")).status_code == 200
+
+
 async def test_another_process_that_advanced_the_run_is_caught_up_with(database_url: str) -> None:
     async with serving(SqlStore(database_url)) as one, serving(SqlStore(database_url)) as two:
         for epoch in range(0, 10, 2):

@@ -58,6 +58,7 @@ class Trainer(threading.Thread):
         self.enough = threading.Event()
         self.epoch = 0
         self.failures: list[str] = []
+        self.refusals: list[str] = []
 
     def run(self) -> None:
         while not self.enough.is_set():
@@ -77,6 +78,7 @@ class Trainer(threading.Thread):
                 return
             if response.status_code != 503:
                 break
+            self.refusals.append(response.json()["code"])
             time.sleep(0.02)
         self.failures.append(f"epoch {self.epoch}: {response.status_code} {response.text}")
 
@@ -136,6 +138,7 @@ def test_workers_are_replaced_one_by_one_while_they_serve(
     awaited(lambda: children(service.process.pid).isdisjoint(before), "two new workers")
     advance(trainers, 5)
     finish(service, trainers)
+    assert all("shutting_down" not in trainer.refusals for trainer in trainers)
 
 
 def test_no_worker_outlives_the_process_that_started_it(tmp_path: Path) -> None:

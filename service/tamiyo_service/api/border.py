@@ -62,14 +62,24 @@ _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
 class Gate:
-    """Whether the service takes new work."""
+    """Whether the service takes new work.
+
+    Attributes:
+        ending: whether what would last, such as live streams, comes to its end.
+        stopping: whether new work is refused, too.
+    """
 
     def __init__(self) -> None:
+        self.ending = False
         self.stopping = False
+
+    def end(self) -> None:
+        """Bring to its end what would last. Who still gets through is served: nobody else may be there to."""
+        self.ending = True
 
     def close(self) -> None:
         """Take no new work; what was accepted is finished."""
-        self.stopping = True
+        self.ending = self.stopping = True
 
 
 class Reports(Protocol):
@@ -156,7 +166,7 @@ class Border:
         except asyncio.CancelledError:
             # A stopping server ends so what has not come to an end in time.
             task = asyncio.current_task()
-            if marked.started or not self._gate.stopping or task is None:
+            if marked.started or not self._gate.ending or task is None:
                 raise
             task.uncancel()
             problem: Problem | None = _problem_for(_stopping(), scope)
