@@ -79,6 +79,8 @@ def server_config(app: FastAPI | str, settings: Settings, **options: Any) -> Bou
         forwarded_allow_ips=settings.trusted_proxies or "",
         ssl_certfile=settings.tls_certfile,
         ssl_keyfile=settings.tls_keyfile,
+        # An encrypted key fails with it. Without it OpenSSL asks the terminal, from a new worker, too.
+        ssl_keyfile_password="nobody is asked",
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=settings.shutdown_seconds,
         **options,

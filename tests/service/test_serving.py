@@ -81,6 +81,27 @@ def test_a_service_with_a_certificate_speaks_https_and_nothing_else(tmp_path: Pa
             httpx.get(f"http://127.0.0.1:{settings.port}/healthz")
 
 
+def test_a_process_that_meets_an_encrypted_key_asks_nobody(tmp_path: Path) -> None:
+    certificate, key = certified(tmp_path)
+    locked = tmp_path / "locked.pem"
+    lock = ["openssl", "pkey", "-in", str(key), "-aes256", "-passout", "pass:secret", "-out", str(locked)]
+    subprocess.run(lock, check=True, capture_output=True)
+    program = "from tamiyo_service import Settings\nfrom tamiyo_service.process import server_config\n"
+    program += "server_config('none:none', Settings()).load()"
+    # Of a session of its own, it has no terminal: OpenSSL would ask standard input.
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"TAMIYO_TLS_CERTFILE": str(certificate), "TAMIYO_TLS_KEYFILE": str(locked)},
+        input="secret\n",
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        check=False,
+    )
+    assert "SSLError" in ended.stderr
+    assert "pass phrase" not in ended.stderr
+
+
 def health_of_the_image() -> list[str]:
     """The health check in the image's recipe, for this interpreter."""
     recipe = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", "")
@@ -89,14 +110,27 @@ def health_of_the_image() -> list[str]:
     return [sys.executable, *json.loads(found[1])[1:]]
 
 
-@pytest.mark.parametrize("speaks_tls", [False, True])
-def test_the_images_health_check_finds_the_service(tmp_path: Path, speaks_tls: bool) -> None:
+def has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+IPV6 = pytest.param("::", False, marks=pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6"))
+
+
+@pytest.mark.parametrize(
+    ("host", "speaks_tls"), [("0.0.0.0", False), ("0.0.0.0", True), ("127.0.0.1", False), IPV6]
+)
+def test_the_images_health_check_finds_the_service(tmp_path: Path, host: str, speaks_tls: bool) -> None:
     port = free_port()
-    settings = Settings(port=port)
-    told = os.environ | {"TAMIYO_HOST": "0.0.0.0", "TAMIYO_PORT": str(port)}
+    settings = Settings(host=host, port=port, auth="off")
+    told = os.environ | {"TAMIYO_HOST": host, "TAMIYO_PORT": str(port)}
     if speaks_tls:
         certificate, key = certified(tmp_path)
-        settings = Settings(port=port, tls_certfile=certificate, tls_keyfile=key)
+        settings = Settings(host=host, port=port, auth="off", tls_certfile=certificate, tls_keyfile=key)
         told |= {"TAMIYO_TLS_CERTFILE": str(certificate)}
     with served(settings, create_app(settings, store=MemoryStore())):
         assert subprocess.run(health_of_the_image(), env=told, check=False).returncode == 0
