@@ -69,9 +69,17 @@ def queries() -> list[tuple[str, str]]:
     """Every query, by where it stands; Grafana's variables are filled in as it does."""
     told = [(rule["alert"], rule["expr"]) for rule in rules()]
     told += [(panel["title"], target["expr"]) for panel in panels() for target in panel["targets"]]
-    return [
-        (name, re.sub(r"\$__(rate_)?interval", "1m", text).replace("$instance", ".*")) for name, text in told
-    ]
+    return [(name, filled_in(text)) for name, text in told]
+
+
+def filled_in(text: str) -> str:
+    """A query as Grafana asks it."""
+    return re.sub(r"\$__(rate_)?interval", "1m", text).replace("$instance", ".*")
+
+
+def asked_for(text: str) -> set[str | None]:
+    """The names of the series that a query asks for."""
+    return {selector.name for selector in selectors(filled_in(text))}
 
 
 @pytest.mark.parametrize(("place", "query"), queries())
@@ -103,6 +111,12 @@ def test_every_alert_is_documented() -> None:
     text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     told = re.findall(r"^\| `(Tamiyo\w+)` \|", text, re.MULTILINE)
     assert told == [rule["alert"] for rule in rules()]
+
+
+def test_what_is_alerted_of_is_on_the_dashboard() -> None:
+    drawn = {name for panel in panels() for target in panel["targets"] for name in asked_for(target["expr"])}
+    alerted = {name for rule in rules() for name in asked_for(rule["expr"])}
+    assert alerted - OF_PROMETHEUS <= drawn
 
 
 def test_panels_have_numbers_of_their_own_and_do_not_overlap() -> None:
