@@ -1,4 +1,4 @@
-"""Where a network is to run, if nobody says."""
+"""Where a network is to run, if nobody says, and whether it can run where somebody does."""
 
 from __future__ import annotations
 
@@ -23,3 +23,13 @@ def best_device() -> str:
     except ImportError:
         return "cpu"
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def sees_gpu(device: str) -> bool:
+    """Whether torch sees the GPU that ``cuda:N`` names, or any where it is ``cuda``."""
+    if best_device() != "cuda":
+        return False
+    import torch
+
+    _, _, number = device.partition(":")
+    return int(number or 0) < torch.cuda.device_count()

@@ -185,16 +185,17 @@ def _archive(folder: Path) -> Finding:
 
 def _device(settings: Settings) -> Finding:
     try:
-        from tamiyo_models.devices import best_device
+        from tamiyo_models.devices import best_device, sees_gpu
     except ImportError as error:
         return _without_networks(settings, error)
     try:
+        missing = settings.device.startswith("cuda") and not sees_gpu(settings.device)
         best = best_device()
     except ImportError as error:
         return _without_networks(settings, error)
-    if settings.device.startswith("cuda") and not best.startswith("cuda"):
+    if missing:
         return failed(
-            "device", f"TAMIYO_DEVICE is {settings.device}, and torch sees no GPU", "set auto or cpu"
+            "device", f"TAMIYO_DEVICE is {settings.device}, and torch sees no such GPU", "set auto or cpu"
         )
     return ok("device", f"networks run on {best if settings.device == 'auto' else settings.device}")
 

@@ -18,7 +18,7 @@ from tamiyo_core.registry import UnknownPolicyError, build_policy
 from tamiyo_leyline import PolicyChoice, RunConfig, __version__
 
 from tamiyo_service.errors import NoArtifactError
-from tamiyo_service.learned.artifacts import sees_gpu
+from tamiyo_service.learned.artifacts import can_run_on
 from tamiyo_service.learned.registry import Registry
 from tamiyo_service.listening import require_address
 from tamiyo_service.logs import configure_logs
@@ -64,8 +64,8 @@ def serve(settings: Settings | None = None) -> None:
         _LOG.warning("shadow_absent", policy=choice.name, version=choice.version, reason=reason)
     if settings.models is not None and not settings.models.is_dir():
         _LOG.warning("models_absent", folder=str(settings.models), reason="TAMIYO_MODELS is no folder")
-    if settings.device.startswith("cuda") and not sees_gpu():
-        _LOG.warning("device_absent", device=settings.device, reason="no GPU is to be seen")
+    if not can_run_on(settings.device):
+        _LOG.warning("device_absent", device=settings.device, reason="no such GPU is to be seen")
     # Here and not only in the server's start, which tells its failures with a traceback.
     prepare_database(settings.database_url)
     require_address(settings.host, settings.port)

@@ -160,13 +160,15 @@ class Library:
         return stamp, _read(place, shipped)
 
 
-def sees_gpu() -> bool:
-    """Whether networks could run on a GPU of this machine."""
+def can_run_on(device: str) -> bool:
+    """Whether networks could run on a device as settings name it."""
+    if not device.startswith("cuda"):
+        return True
     try:
-        from tamiyo_models.devices import best_device
+        from tamiyo_models.devices import sees_gpu
     except ImportError:
         return False
-    return best_device().startswith("cuda")
+    return sees_gpu(device)
 
 
 def _read(place: Path, shipped: bool) -> Found:
