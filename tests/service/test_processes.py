@@ -216,13 +216,16 @@ def test_an_encrypted_key_is_refused_instead_of_asking_the_terminal(tmp_path: Pa
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
-def test_a_service_of_one_process_ends_well_on_sighup(tmp_path: Path) -> None:
+def test_a_service_of_one_process_ends_well_on_sighup(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     # Whoever runs the tests under nohup has every process inherit that SIGHUP means nothing.
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         with service_process(tmp_path) as service:
             service.process.send_signal(signal.SIGHUP)
             assert service.process.wait(30.0) == 0
+        assert '"event": "hangup"' in capfd.readouterr().err
     finally:
         signal.signal(signal.SIGHUP, before)
 
