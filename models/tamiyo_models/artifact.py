@@ -20,6 +20,7 @@ import hashlib
 import importlib.util
 import os
 import stat
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -54,7 +55,7 @@ class ArtifactError(Exception):
 
 
 class Network:
-    """A verified network, ready to be asked. For use from one thread at a time.
+    """A verified network, ready to be asked. Threads take turns: questions are staged in memory of its own.
 
     Attributes:
         manifest: of the artifact.
@@ -71,6 +72,7 @@ class Network:
         self.device: Final = device
         self.file_format: Final = file_format
         self._advisor = Advisor(manifest, runner)
+        self._turn = threading.Lock()
 
     def advise(self, questions: Sequence[Question]) -> list[RowAdvice | str]:
         """What the network says to each question, in one forward pass.
@@ -87,7 +89,8 @@ class Network:
             ValueError: if a question has the wrong length, or no legal action; nothing was asked then.
             RuntimeError: if the forward pass itself fails.
         """
-        return self._advisor.advise(questions)
+        with self._turn:
+            return self._advisor.advise(questions)
 
     def verify(self) -> float:
         """Ask the questions of the self-test and compare.

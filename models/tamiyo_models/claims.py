@@ -7,6 +7,7 @@ graph of known operators with all its weights inside.
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 import zipfile
@@ -22,7 +23,11 @@ _ENTRY: Final = re.compile(
     r"(data\.pkl|constants\.pkl|(constants|data)/\d+|code/__torch__(/\w+)*\.py(\.debug_pkl)?|version|byteorder"
     r"|\.data/serialization_id|\.format_version|\.storage_alignment)"
 )
-_OPERATOR: Final = re.compile(r"\b(torch|ops)\.([A-Za-z_][\w.]*)")
+_PLAIN: Final = re.compile(r"[\n !-~]*")
+_AMBIGUOUS: Final = re.compile(r"[\\#`]|\"\"\"|'''")
+"""What torch and Python might read differently: the check must see what torch will."""
+_NAMESPACES: Final = frozenset({"torch", "ops"})
+_CASTS: Final = frozenset({"annotate", "unchecked_cast", "int", "float", "bool"})
 _TORCH_OPERATORS: Final = re.compile(
     r"add|addmm|bitwise_not|clamp|clamp_min|contiguous|detach|div|exp|linear|log|log_softmax|logical_not|logsumexp|matmul"
     r"|masked_fill|mean|mul|neg|relu|reshape|select|slice|softmax|split|squeeze|stack|sub|sum|t|unsqueeze"
@@ -35,6 +40,10 @@ _ONNX_OPERATORS: Final = re.compile(
     r"|ReduceLogSumExp|ReduceMax|ReduceMean|ReduceSum|Relu|Reshape|Slice|Softmax|Split|Squeeze|Sub|Tanh"
     r"|Transpose|Unsqueeze|Where"
 )
+
+
+_SUBGRAPHS: Final = frozenset({6, 11})
+"""Fields of an attribute that hold graphs of their own."""
 
 
 class FalseClaimError(ValueError):
@@ -91,10 +100,58 @@ def _require_harmless(name: str, code: str) -> None:
     hook = _HOOKS.search(code)
     if hook is not None:
         raise FalseClaimError(f"has {hook.group()!r} in {name}, which no policy network needs")
-    for namespace, operator in _OPERATOR.findall(code):
-        known = namespace == "torch" and _TORCH_OPERATORS.fullmatch(operator)
-        if not known and not operator.startswith("__torch__"):
-            raise FalseClaimError(f"calls {namespace}.{operator} in {name}, which no policy network needs")
+    if not _PLAIN.fullmatch(code) or _AMBIGUOUS.search(code):
+        raise FalseClaimError(f"has characters in {name} that no code written by torch has")
+    try:
+        tree = ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise FalseClaimError(f"has code in {name} that cannot be read") from error
+    for node in ast.walk(tree):
+        strange = _strange(node)
+        if strange is not None:
+            raise FalseClaimError(f"uses {strange} in {name}, which no policy network needs")
+
+
+def _strange(node: ast.AST) -> str | None:
+    """What a node of the code's tree reaches for beyond a network's own operators."""
+    if isinstance(node, ast.Call):
+        return None if _is_known_call(node.func) else _named(node.func)
+    if isinstance(node, ast.Attribute) and _root(node) in _NAMESPACES and not _is_operator(node):
+        # The longest name comes first: `torch.x` within `torch.x.y` is never got to alone.
+        return _named(node)
+    return None
+
+
+def _is_known_call(called: ast.expr) -> bool:
+    if isinstance(called, ast.Name):
+        return called.id in _CASTS
+    # Parts of a network that were not merged into one are called by their `forward`.
+    is_part = isinstance(called, ast.Attribute) and called.attr == "forward" and _root(called) == "self"
+    return is_part or _is_operator(called)
+
+
+def _is_operator(node: ast.expr) -> bool:
+    return (
+        isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "torch"
+        and _TORCH_OPERATORS.fullmatch(node.attr) is not None
+    )
+
+
+def _root(node: ast.expr) -> str | None:
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def _named(node: ast.expr) -> str:
+    names = []
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    names.append(node.id if isinstance(node, ast.Name) else "(...)")
+    return ".".join(reversed(names))[:100]
 
 
 def require_onnx(data: bytes) -> None:
@@ -124,6 +181,12 @@ def require_onnx(data: bytes) -> None:
 
 
 def _require_known(node: dict[int, list[int | bytes]]) -> None:
+    if len(node.get(4, ())) > 1 or len(node.get(7, ())) > 1:
+        # Of a field given twice the last one counts, and other readers take the first.
+        raise FalseClaimError("has a node that names its operator twice")
+    for attribute in node.get(5, ()):
+        if not _message(_bytes(attribute)).keys().isdisjoint(_SUBGRAPHS):
+            raise FalseClaimError("has a graph within a node, which no policy network needs")
     operator = _bytes(node.get(4, [b""])[0]).decode("utf-8", "replace")
     domain = _bytes(node.get(7, [b""])[0]).decode("utf-8", "replace")
     if domain not in ("", "ai.onnx") or not _ONNX_OPERATORS.fullmatch(operator):

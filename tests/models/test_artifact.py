@@ -11,7 +11,8 @@ import subprocess
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,11 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
+from tamiyo_core.policy import RowAdvice
 from tamiyo_models.artifact import SHIPPED, ArtifactError, load_network, read_manifest
 from tamiyo_models.manifest import FileFormat
+
+from tests.models.questions import some_questions
 
 Copy = Callable[[], Path]
 FILES: dict[FileFormat, str] = {"torchscript": "network.pt", "onnx": "network.onnx"}
@@ -95,6 +99,29 @@ def test_a_sound_artifact_loads_and_passes_its_self_test(artifact: Path, file_fo
     assert (network.file_format, network.device) == (file_format, "cpu")
     assert network.sha256 == hashlib.sha256((artifact / "manifest.json").read_bytes()).hexdigest()
     assert network.verify() <= 1e-5
+
+
+def values(advice: Sequence[RowAdvice | str]) -> list[float]:
+    return [row.value for row in advice if isinstance(row, RowAdvice)]
+
+
+@FORMATS
+def test_threads_that_ask_one_network_get_their_own_answers(artifact: Path, file_format: FileFormat) -> None:
+    network = load_network(artifact, file_format=file_format)
+    asked = [some_questions(count, seed=count) for count in (1, 2, 3, 5)]
+    alone = [values(network.advise(questions)) for questions in asked]
+
+    def ask(number: int) -> bool:
+        # To within the rounding of a pass, in which two threads may differ.
+        return values(network.advise(asked[number % 4])) == pytest.approx(alone[number % 4], abs=1e-4)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            assert all(threads.map(ask, range(2_000)))
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_a_whole_artifact_is_checked_without_loading_it(artifact: Path) -> None:
@@ -318,6 +345,43 @@ def test_an_archive_with_more_in_it_than_a_network_is_refused(
         load_network(directory, file_format="torchscript")
 
 
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ('y = torch .from_file("/tmp/x", True, 1)', "torch.from_file"),
+        ('y = torch.\n  from_file("/tmp/x", True, 1)', "cannot be read"),
+        ('y = (torch).from_file("/tmp/x", True, 1)', "torch.from_file"),
+        ("y = ops .aten.relu(x)", "ops.aten.relu"),
+        ("y = ops.aten .relu(x)", "ops.aten.relu"),
+        ("y = torch.from_file", "torch.from_file"),
+        ("y = torch.relu.from_file", "torch.relu.from_file"),
+        ("y = x.resize_([1])", "x.resize_"),
+        ("y = torch.relu(x).resize_([1])", "(...).resize_"),
+        ("y = other.forward(x)", "other.forward"),
+        ('print("x")', "print"),
+        ("y = f(x)", "uses f"),
+        ("y = torch.relu(x)  # torch", "characters"),
+        ('y = """x"""', "characters"),
+        ("y = \\\n  x", "characters"),
+        ("y = \uff54orch.relu(x)", "characters"),
+        ("y = = x", "cannot be read"),
+        (f"y = {'(' * 5000}x{')' * 5000}", "cannot be read"),
+    ],
+)
+def test_code_that_reaches_beyond_a_network_is_refused_however_it_is_written(
+    copy_of: Copy, line: str, word: str
+) -> None:
+    directory = copy_of()
+    code = f"def f(x):\n  {line}\n".encode()
+    changed = rezipped(
+        (directory / "network.pt").read_bytes(),
+        lambda z, root: z.writestr(f"{root}/code/__torch__/a.py", code),
+    )
+    put(directory, "torchscript", changed)
+    with refused("network.pt", word):
+        load_network(directory, file_format="torchscript")
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")  # what is under test
 def test_an_archive_with_two_entries_of_one_name_is_refused(copy_of: Copy) -> None:
     directory = copy_of()
@@ -380,6 +444,42 @@ def test_onnx_weights_in_another_file_are_refused(copy_of: Copy) -> None:
     location.key, location.value = "location", "../../../etc/passwd"
     put(directory, "onnx", model.SerializeToString())
     with refused("another file"):
+        load_network(directory, file_format="onnx")
+
+
+def prefixed(model: onnx.ModelProto, node: bytes) -> bytes:
+    """The model with one node, before whose own fields others stand."""
+    (own,) = model.graph.node
+    whole = node + own.SerializeToString()
+    del model.graph.node[:]
+    graph = _field(1, whole) + model.graph.SerializeToString()
+    model.ClearField("graph")
+    return bytes(model.SerializeToString()) + _field(7, graph)
+
+
+def _field(number: int, content: bytes) -> bytes:
+    length, size = len(content), b""
+    while length > 0x7F:
+        size += bytes([length & 0x7F | 0x80])
+        length >>= 7
+    return bytes([number << 3 | 2]) + size + bytes([length]) + content
+
+
+@pytest.mark.parametrize("node", [_field(4, b"Add"), _field(7, b""), _field(7, b"ai.onnx")])
+def test_an_onnx_node_that_names_its_operator_twice_is_refused(copy_of: Copy, node: bytes) -> None:
+    directory = copy_of()
+    data = prefixed(onnx_with("Loop", domain="com.evil"), node)
+    assert onnx.load_from_string(data).graph.node[0].op_type == "Loop"
+    put(directory, "onnx", data)
+    with refused("names its operator twice"):
+        load_network(directory, file_format="onnx")
+
+
+def test_a_graph_within_an_onnx_node_is_refused(copy_of: Copy) -> None:
+    directory = copy_of()
+    model = onnx_with("Relu", body=helper.make_graph([], "within", [], []))
+    put(directory, "onnx", model.SerializeToString())
+    with refused("graph within a node"):
         load_network(directory, file_format="onnx")
 
 

@@ -22,7 +22,7 @@ _Stamp = tuple[tuple[str, int, int, int], ...]
 
 
 class Network(Protocol):
-    """A verified network that can be asked. For use from one thread at a time."""
+    """A verified network that can be asked, from any thread."""
 
     @property
     def sha256(self) -> str:
