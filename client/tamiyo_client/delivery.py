@@ -125,13 +125,13 @@ class Delivery:
                     raise
                 if is_suspect:
                     self._give_up_suspect(item, error)
-                    continue
-                self._suspect = item
-                if not last:
-                    raise
-                continue
-            if self.outbox.missed and self.outbox.missed[0] is item:
-                self.outbox.missed.popleft()
+                else:
+                    self._suspect = item
+                    if not last:
+                        raise
+            else:
+                if self.outbox.missed and self.outbox.missed[0] is item:
+                    self.outbox.missed.popleft()
         return True
 
     def report(self, sealed: EpochReport, deadline: Deadline) -> Conversation[Answered]:

@@ -260,13 +260,14 @@ class RunSession:
         if self._conduct.strict:
             raise error
         self._put_offs = 0
-        sealed = self._delivery.sent or self._delivery.outbox.sealed(report, self.attempt)
-        return self._alone.decide(sealed, error)
+        return self._alone.decide(self._as_sent(report), error)
 
     def _keep(self, report: EpochReport) -> None:
         if not self._conduct.strict:
-            outbox = self._delivery.outbox
-            outbox.miss(self._delivery.sent or outbox.sealed(report, self.attempt))
+            self._delivery.outbox.miss(self._as_sent(report))
+
+    def _as_sent(self, report: EpochReport) -> EpochReport:
+        return self._delivery.sent or self._delivery.outbox.sealed(report, self.attempt)
 
     def _refused(self, epoch: int, error: TamiyoError) -> Decision:
         if self._conduct.strict:

@@ -18,6 +18,8 @@ MAX_ENTRIES: Final = 256
 MAX_UNPACKED: Final = 64 * 2**20
 MAX_CODE: Final = 2**20
 MAX_NODES: Final = 512
+_TOLD: Final = 100
+"""Characters of a strange name that are told."""
 
 _ENTRY: Final = re.compile(
     r"(data\.pkl|constants\.pkl|(constants|data)/\d+|code/__torch__(/\w+)*\.py(\.debug_pkl)?|version|byteorder"
@@ -26,13 +28,16 @@ _ENTRY: Final = re.compile(
 _PLAIN: Final = re.compile(r"[\n !-~]*")
 _AMBIGUOUS: Final = re.compile(r"[\\#`]|\"\"\"|'''")
 """What torch and Python might read differently: the check must see what torch will."""
-_NAMESPACES: Final = frozenset({"torch", "ops"})
-_CASTS: Final = frozenset({"annotate", "unchecked_cast", "int", "float", "bool"})
 _TORCH_OPERATORS: Final = re.compile(
     r"add|addmm|bitwise_not|clamp|clamp_min|contiguous|detach|div|exp|linear|log|log_softmax|logical_not|logsumexp|matmul"
     r"|masked_fill|mean|mul|neg|relu|reshape|select|slice|softmax|split|squeeze|stack|sub|sum|t|unsqueeze"
     r"|view|where|xlogy"
 )
+_OF_TORCH: Final = re.compile(rf"torch\.({_TORCH_OPERATORS.pattern})")
+_CALLED: Final = re.compile(
+    rf"{_OF_TORCH.pattern}|annotate|unchecked_cast|int|float|bool|self(\.\w+)*\.forward"
+)
+"""What code may call: operators, casts, and the parts of a network that were not merged into one."""
 _HOOKS: Final = re.compile(r"__setstate__|__getstate__|__new__|\b(?:import|while|for)\b")
 """What would run while it is read, or without an end."""
 _ONNX_OPERATORS: Final = re.compile(
@@ -40,8 +45,6 @@ _ONNX_OPERATORS: Final = re.compile(
     r"|ReduceLogSumExp|ReduceMax|ReduceMean|ReduceSum|Relu|Reshape|Slice|Softmax|Split|Squeeze|Sub|Tanh"
     r"|Transpose|Unsqueeze|Where"
 )
-
-
 _SUBGRAPHS: Final = frozenset({6, 11})
 """Fields of an attribute that hold graphs of their own."""
 
@@ -115,34 +118,14 @@ def _require_harmless(name: str, code: str) -> None:
 def _strange(node: ast.AST) -> str | None:
     """What a node of the code's tree reaches for beyond a network's own operators."""
     if isinstance(node, ast.Call):
-        return None if _is_known_call(node.func) else _named(node.func)
-    if isinstance(node, ast.Attribute) and _root(node) in _NAMESPACES and not _is_operator(node):
+        name = _named(node.func)
+        return None if _CALLED.fullmatch(name) else name[:_TOLD]
+    if isinstance(node, ast.Attribute):
         # The longest name comes first: `torch.x` within `torch.x.y` is never got to alone.
-        return _named(node)
+        name = _named(node)
+        is_library = name.startswith(("torch.", "ops."))
+        return name[:_TOLD] if is_library and not _OF_TORCH.fullmatch(name) else None
     return None
-
-
-def _is_known_call(called: ast.expr) -> bool:
-    if isinstance(called, ast.Name):
-        return called.id in _CASTS
-    # Parts of a network that were not merged into one are called by their `forward`.
-    is_part = isinstance(called, ast.Attribute) and called.attr == "forward" and _root(called) == "self"
-    return is_part or _is_operator(called)
-
-
-def _is_operator(node: ast.expr) -> bool:
-    return (
-        isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "torch"
-        and _TORCH_OPERATORS.fullmatch(node.attr) is not None
-    )
-
-
-def _root(node: ast.expr) -> str | None:
-    while isinstance(node, ast.Attribute):
-        node = node.value
-    return node.id if isinstance(node, ast.Name) else None
 
 
 def _named(node: ast.expr) -> str:
@@ -151,7 +134,7 @@ def _named(node: ast.expr) -> str:
         names.append(node.attr)
         node = node.value
     names.append(node.id if isinstance(node, ast.Name) else "(...)")
-    return ".".join(reversed(names))[:100]
+    return ".".join(reversed(names))
 
 
 def require_onnx(data: bytes) -> None:

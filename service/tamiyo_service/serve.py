@@ -60,12 +60,7 @@ def serve(settings: Settings | None = None) -> None:
     configure_logs(settings.log_level)
     for name, meant in unknown_variables(os.environ).items():
         _LOG.warning("unknown_setting", variable=name, did_you_mean=meant)
-    for choice, reason in _absent_shadows(settings):
-        _LOG.warning("shadow_absent", policy=choice.name, version=choice.version, reason=reason)
-    if settings.models is not None and not settings.models.is_dir():
-        _LOG.warning("models_absent", folder=str(settings.models), reason="TAMIYO_MODELS is no folder")
-    if not can_run_on(settings.device):
-        _LOG.warning("device_absent", device=settings.device, reason="no such GPU is to be seen")
+    _warn_of_absent(settings)
     # Here and not only in the server's start, which tells its failures with a traceback.
     prepare_database(settings.database_url)
     require_address(settings.host, settings.port)
@@ -80,6 +75,16 @@ def serve(settings: Settings | None = None) -> None:
             _stop_on_hangup()
         server.run()
     _LOG.info("stopped")
+
+
+def _warn_of_absent(settings: Settings) -> None:
+    """Log what the settings name and is not there, and the service can do without."""
+    for choice, reason in _absent_shadows(settings):
+        _LOG.warning("shadow_absent", policy=choice.name, version=choice.version, reason=reason)
+    if settings.models is not None and not settings.models.is_dir():
+        _LOG.warning("models_absent", folder=str(settings.models), reason="TAMIYO_MODELS is no folder")
+    if not can_run_on(settings.device):
+        _LOG.warning("device_absent", device=settings.device, reason="no such GPU is to be seen")
 
 
 def _absent_shadows(settings: Settings) -> Iterator[tuple[PolicyChoice, str]]:

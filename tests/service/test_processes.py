@@ -9,6 +9,8 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -215,31 +217,32 @@ def test_an_encrypted_key_is_refused_instead_of_asking_the_terminal(tmp_path: Pa
         serve(Settings(tls_certfile=certificate, tls_keyfile=key))
 
 
+@contextmanager
+def inherited(meaning: signal.Handlers) -> Iterator[None]:
+    """What SIGHUP means to new processes, whether these tests run under nohup or not."""
+    before = signal.signal(signal.SIGHUP, meaning)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
 def test_a_service_of_one_process_ends_well_on_sighup(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    # Whoever runs the tests under nohup has every process inherit that SIGHUP means nothing.
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    try:
-        with service_process(tmp_path) as service:
-            service.process.send_signal(signal.SIGHUP)
-            assert service.process.wait(30.0) == 0
-        assert '"event": "hangup"' in capfd.readouterr().err
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    with inherited(signal.SIG_DFL), service_process(tmp_path) as service:
+        service.process.send_signal(signal.SIGHUP)
+        assert service.process.wait(30.0) == 0
+    assert '"event": "hangup"' in capfd.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
 def test_a_service_under_nohup_stays_on_sighup(tmp_path: Path) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with service_process(tmp_path) as service:
-            service.process.send_signal(signal.SIGHUP)
-            assert httpx.get(f"{service.url}/readyz").status_code == 200
-            assert service.stop() == 0
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    with inherited(signal.SIG_IGN), service_process(tmp_path) as service:
+        service.process.send_signal(signal.SIGHUP)
+        assert httpx.get(f"{service.url}/readyz").status_code == 200
+        assert service.stop() == 0
 
 
 def test_an_in_process_service_answers_over_a_socket_and_forgets() -> None:

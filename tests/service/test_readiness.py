@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final, cast
 
@@ -62,6 +62,17 @@ async def refused(service: Service, first_epoch: int) -> httpx.Response:
     raise AssertionError("nothing was refused")
 
 
+@asynccontextmanager
+async def full(folder: Path) -> AsyncIterator[tuple[SqlStore, Service]]:
+    """A store whose file has no room left, which its service has met."""
+    store = sql_store(folder)
+    async with serving(store) as service:
+        await service.reports("run", 0)
+        limit_pages(store, 1)
+        assert (await refused(service, 1)).json()["code"] == "store_unavailable"
+        yield store, service
+
+
 async def readiness(service: Service) -> tuple[int, str]:
     """The status of `/readyz`, and its reason."""
     response = await service.http.get("/readyz")
@@ -70,11 +81,7 @@ async def readiness(service: Service) -> tuple[int, str]:
 
 @pytest.mark.usefixtures("at_every_check")
 async def test_a_full_file_is_not_ready_until_a_write_succeeds(tmp_path: Path) -> None:
-    store = sql_store(tmp_path)
-    async with serving(store) as service:
-        await service.reports("run", 0)
-        limit_pages(store, 1)
-        assert (await refused(service, 1)).json()["code"] == "store_unavailable"
+    async with full(tmp_path) as (store, service):
         failed = failures(store)
         for _ in range(5):
             status, reason = await readiness(service)
@@ -91,11 +98,7 @@ async def test_a_full_file_is_not_ready_until_a_write_succeeds(tmp_path: Path) -
 
 @pytest.mark.usefixtures("only_once")
 async def test_a_write_is_tried_now_and_then_however_many_ask(tmp_path: Path) -> None:
-    store = sql_store(tmp_path)
-    async with serving(store) as service:
-        await service.reports("run", 0)
-        limit_pages(store, 1)
-        await refused(service, 1)
+    async with full(tmp_path) as (store, service):
         failed = failures(store)
         for _ in range(2):
             answers = await asyncio.gather(*(readiness(service) for _ in range(10)))
@@ -105,11 +108,7 @@ async def test_a_write_is_tried_now_and_then_however_many_ask(tmp_path: Path) ->
 
 @pytest.mark.usefixtures("only_once")
 async def test_a_write_that_succeeds_is_believed_without_a_trial(tmp_path: Path) -> None:
-    store = sql_store(tmp_path)
-    async with serving(store) as service:
-        await service.reports("run", 0)
-        limit_pages(store, 1)
-        await refused(service, 1)
+    async with full(tmp_path) as (store, service):
         assert (await readiness(service))[0] == 503
         limit_pages(store, 1_000_000)
         assert (await readiness(service))[0] == 503

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tamiyo_service import Settings
@@ -32,29 +33,29 @@ def test_settings_and_the_variables_of_others_are_known() -> None:
     assert unknown_variables(known | others) == {}
 
 
-def test_a_misspelt_setting_is_in_the_log_of_the_start(tmp_path: Path) -> None:
+def log_of_the_start(folder: Path, settings: str = "", **variables: str) -> list[dict[str, Any]]:
+    """The log of a start. The database is a folder: it ends at once."""
     program = "from tamiyo_service import Settings, serve\n"
-    program += f"serve(Settings(database_url='sqlite:///{tmp_path}'))  # a folder: it ends at once"
+    program += f"serve(Settings(database_url='sqlite:///{folder}', {settings}))"
     ended = subprocess.run(
         [sys.executable, "-c", program],
-        env=os.environ | {"TAMIYO_PRT": "9"},
+        env=os.environ | variables,
         capture_output=True,
         text=True,
         check=False,
     )
-    entry = json.loads(ended.stderr.splitlines()[0])
+    return [json.loads(line) for line in ended.stderr.splitlines() if line.startswith("{")]
+
+
+def test_a_misspelt_setting_is_in_the_log_of_the_start(tmp_path: Path) -> None:
+    entry = log_of_the_start(tmp_path, TAMIYO_PRT="9")[0]
     assert (entry["event"], entry["level"]) == ("unknown_setting", "warning")
     assert (entry["variable"], entry["did_you_mean"]) == ("TAMIYO_PRT", "TAMIYO_PORT")
 
 
 def test_a_shadow_policy_that_is_not_there_is_in_the_log_of_the_start(tmp_path: Path) -> None:
-    program = "from tamiyo_service import Settings, serve\n"
-    program += "shadow = 'heuristic,nonesuch,heuristic@0.1,learned,learned@none-1.0.0'\n"
-    program += (
-        f"serve(Settings(database_url='sqlite:///{tmp_path}', shadow=shadow))  # a folder: it ends at once"
-    )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    entries = [json.loads(line) for line in ended.stderr.splitlines() if line.startswith("{")]
+    shadow = "heuristic,nonesuch,heuristic@0.1,learned,learned@none-1.0.0"
+    entries = log_of_the_start(tmp_path, f"shadow={shadow!r}")
     absent = [entry for entry in entries if entry["event"] == "shadow_absent"]
     assert [(entry["policy"], entry["version"]) for entry in absent] == [
         ("nonesuch", None),
@@ -66,17 +67,8 @@ def test_a_shadow_policy_that_is_not_there_is_in_the_log_of_the_start(tmp_path: 
 
 
 def test_models_and_a_device_that_are_not_there_are_in_the_log_of_the_start(tmp_path: Path) -> None:
-    program = "from tamiyo_service import Settings, serve\n"
-    program += f"settings = Settings(models='{tmp_path}/absent', device='cuda', database_url='sqlite:///{tmp_path}')\n"
-    program += "serve(settings)  # the database is a folder: it ends at once"
-    ended = subprocess.run(
-        [sys.executable, "-c", program],
-        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    entries = [json.loads(line) for line in ended.stderr.splitlines() if line.startswith("{")]
+    settings = f"models='{tmp_path}/absent', device='cuda'"
+    entries = log_of_the_start(tmp_path, settings, CUDA_VISIBLE_DEVICES="")
     told = {entry["event"]: entry for entry in entries if entry["level"] == "warning"}
     assert told["models_absent"]["folder"] == f"{tmp_path}/absent"
     assert told["device_absent"]["device"] == "cuda"

@@ -24,6 +24,7 @@ from tamiyo_service.errors import (
     TamiyoError,
     VersionConflictError,
 )
+from tamiyo_service.observability.sparing import Sparing
 from tamiyo_service.observability.tallies import StoreTally
 from tamiyo_service.store import listing, retention, statements
 from tamiyo_service.store.checkpointer import checkpointer_of
@@ -117,7 +118,7 @@ class SqlStore:
         )
         self._trial: asyncio.Future[Any] | None = None
         self._tried_at = -math.inf
-        self._logged_at = -math.inf
+        self._sparing = Sparing(_LOG_SECONDS)
         self._readers = ThreadPoolExecutor(READ_CONNECTIONS, thread_name_prefix="tamiyo-reader")
         self.models: ModelStore = SqlModels(self._database, self._read, self._do)
         self.shadows: ShadowStore = SqlShadows(self._database, self._read, self._do)
@@ -333,9 +334,8 @@ class SqlStore:
 
     def _read_error(self, error: Exception) -> TamiyoError:
         """What a caller is told of an error. The database's own goes into the log: one a second, of many."""
-        told, now = _translate_read(error), time.monotonic()
-        if isinstance(told, StoreUnavailableError) and now - self._logged_at >= _LOG_SECONDS:
-            self._logged_at = now
+        told = _translate_read(error)
+        if isinstance(told, StoreUnavailableError) and self._sparing.due("read_failed") is not None:
             _LOG.error("read_failed", error=str(error))
         return told
 
