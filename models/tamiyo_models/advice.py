@@ -190,8 +190,9 @@ def limits(ranges: Sequence[FeatureRange]) -> tuple[NDArray[np.float32], NDArray
 
 def _compare(number: int, expected: SelfTestRow, answer: Sequence[float], test: SelfTest) -> float:
     """The largest difference of a probability in one row of the self-test."""
+    # What is no logarithm of a probability has no exponential, perhaps, and is too large in any case.
     differences = [
-        abs(math.exp(wanted) - math.exp(given))
+        abs(math.exp(wanted) - math.exp(min(given, 1.0)))
         for wanted, given in zip(expected.log_probs, answer, strict=False)
         if wanted is not None
     ]

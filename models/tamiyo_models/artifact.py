@@ -39,6 +39,7 @@ from tamiyo_models.manifest import (
     ArtifactFile,
     FileFormat,
     Manifest,
+    first_fault,
 )
 from tamiyo_models.runner import NotReadableError, OnnxRunner, Runner, TorchScriptRunner
 
@@ -183,9 +184,7 @@ def _read_manifest(directory: Path) -> tuple[Manifest, str]:
     try:
         manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"])) or "it"
-        raise ArtifactError(f"{directory / MANIFEST_NAME}: {place}: {first['msg']}") from error
+        raise ArtifactError(f"{directory / MANIFEST_NAME}: {first_fault(error)}") from error
     for fault in _contradictions(manifest):
         raise ArtifactError(f"{directory / MANIFEST_NAME}: {fault}")
     return manifest, hashlib.sha256(data).hexdigest()

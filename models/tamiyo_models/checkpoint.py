@@ -9,12 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from tamiyo_models.artifact import ArtifactError
-from tamiyo_models.manifest import MAX_FILE_BYTES, Subject
+from tamiyo_models.manifest import MAX_FILE_BYTES, Subject, first_fault
 from tamiyo_models.network import ActorCritic, NetworkShape
 
 _FORMAT: Final = "tamiyo-checkpoint/1"
@@ -62,8 +63,14 @@ def load_checkpoint(path: Path) -> tuple[ActorCritic, Subject]:
             subject = Subject.model_validate_json(metadata["subject"])
             shape = _Shape.model_validate_json(metadata["shape"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no dict
-        network = ActorCritic(NetworkShape(**shape.model_dump()))
-        network.load_state_dict(tensors)
-    except (OSError, SafetensorError, KeyError, ValidationError, RuntimeError) as error:
-        raise ArtifactError(f"{path} is no checkpoint that can be read: {error}") from error
+        # Without memory or initial weights: the file says how large a network it holds, truly or not.
+        with torch.device("meta"):
+            network = ActorCritic(NetworkShape(**shape.model_dump()))
+        network.load_state_dict(tensors, assign=True)
+        network.float()
+    except ValidationError as error:
+        raise ArtifactError(f"{path} is no checkpoint that can be read: {first_fault(error)}") from error
+    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+        words = " ".join(str(error).split())
+        raise ArtifactError(f"{path} is no checkpoint that can be read: {words}") from error
     return network, subject

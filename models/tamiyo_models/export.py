@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from pydantic import ValidationError
 from tamiyo_core.observation import OBSERVATIONS
 from tamiyo_leyline import action_layout
 
@@ -30,6 +31,7 @@ from tamiyo_models.manifest import (
     SelfTestQuestion,
     SelfTestRow,
     Subject,
+    first_fault,
 )
 from tamiyo_models.network import ActorCritic
 from tamiyo_models.onnx_graph import onnx_bytes
@@ -40,19 +42,48 @@ TOLERANCE: Final = 1e-5
 _NAMES: Final[dict[FileFormat, str]] = {"torchscript": "network.pt", "onnx": "network.onnx"}
 
 
-def export_network(network: ActorCritic, subject: Subject, directory: Path) -> Manifest:
+def require_place(directory: Path, *, replace: bool = False) -> None:
+    """Return if an artifact may be written to a directory: a version that is served must not become another.
+
+    Args:
+        directory: where it is to go.
+        replace: whether it may take the place of another artifact.
+
+    Raises:
+        ArtifactError: if something is there that would be lost.
+    """
+    if not (directory.exists() or directory.is_symlink()):
+        return
+    if not directory.is_dir():
+        raise ArtifactError(f"{directory} is in the way: no folder; choose another version")
+    there = {path.name for path in directory.iterdir()}
+    foreign = sorted(there - {MANIFEST_NAME, *_NAMES.values()})
+    if foreign:
+        held = ", ".join(foreign[:3])
+        raise ArtifactError(f"{directory} holds what is no part of an artifact ({held}); take it away first")
+    if there and not replace:
+        raise ArtifactError(
+            f"{directory} is an artifact already; choose another version, or replace it (--force)"
+        )
+
+
+def export_network(
+    network: ActorCritic, subject: Subject, directory: Path, *, replace: bool = False
+) -> Manifest:
     """Write the artifact of a network to a directory, and load it once in every format.
 
     Args:
         network: trained, on the CPU.
         subject: the rest of the manifest.
-        directory: where it goes; an artifact that is there is replaced.
+        directory: where it goes.
+        replace: whether it may take the place of another artifact.
 
     Raises:
-        ArtifactError: if the network does not fit what is said of it, or what was written does not answer as
-            the network does; the directory is unchanged.
+        ArtifactError: if something else is in the directory, if the network does not fit what is said of it,
+            or if what was written does not answer as the network does; the directory is unchanged.
         OSError: if it cannot be written.
     """
+    require_place(directory, replace=replace)
     network = network.eval()
     deployed = DeployedNetwork(network).eval()
     files: dict[FileFormat, bytes] = {
@@ -69,6 +100,7 @@ def export_network(network: ActorCritic, subject: Subject, directory: Path) -> M
         _write(draft / MANIFEST_NAME, manifest.model_dump_json(indent=1).encode() + b"\n")
         for file_format in files:
             load_network(draft, file_format=file_format)
+        require_place(directory, replace=replace)
         _put(draft, directory, Path(folder) / "former")
     return manifest
 
@@ -77,8 +109,16 @@ def self_test(network: ActorCritic, questions: Sequence[SelfTestQuestion]) -> Se
     """The questions with what the network answers before it is exported.
 
     Raises:
-        ArtifactError: if an answer is not finite.
+        ArtifactError: if a question has another number of features or actions than the network, or an answer
+            is not finite.
     """
+    expected = network.shape.features, network.shape.actions
+    for number, question in enumerate(questions):
+        if (len(question.features), len(question.mask)) != expected:
+            raise ArtifactError(
+                f"questions.{number} has {len(question.features)} features and {len(question.mask)} flags;"
+                f" the network has {expected[0]} features and {expected[1]} actions"
+            )
     features = torch.tensor([question.features for question in questions])
     mask = torch.tensor([question.mask for question in questions])
     with torch.inference_mode():
@@ -113,18 +153,18 @@ def _manifest(network: ActorCritic, subject: Subject, files: Mapping[FileFormat,
             f"the network has {shape.features} features and {shape.actions} actions; {schema.key} has"
             f" {len(schema.feature_names)}, topology {subject.topology.name} {len(actions)}"
         )
-    return Manifest.model_validate(
-        subject.model_dump(exclude={"questions"})
-        | {
-            "actions": actions,
-            "feature_names": schema.feature_names,
-            "hidden": shape.hidden,
-            "head": shape.head,
-            "actors": shape.actors,
-            "files": {file_format: _entry(file_format, data) for file_format, data in files.items()},
-            "self_test": self_test(network, subject.questions),
-        }
-    )
+    claims = subject.model_dump(exclude={"questions"}) | {
+        "actions": actions,
+        "feature_names": schema.feature_names,
+        "hidden": shape.hidden,
+        "head": shape.head,
+        "actors": shape.actors,
+        "files": {file_format: _entry(file_format, data) for file_format, data in files.items()},
+    }
+    try:
+        return Manifest.model_validate(claims | {"self_test": self_test(network, subject.questions)})
+    except ValidationError as error:
+        raise ArtifactError(f"{subject.name}/{subject.version}: {first_fault(error)}") from error
 
 
 def _entry(file_format: FileFormat, data: bytes) -> ArtifactFile:

@@ -10,8 +10,8 @@
         │
     export_network ── TorchScript and ONNX, manifest, self-test
 
-``tamiyo models imitate --out DIRECTORY`` does all of it; the same seed gives the same network on the same
-versions of torch and numpy.
+``tamiyo models imitate --out DIRECTORY --version VERSION`` does all of it; the same seed gives the same
+network on the same versions of torch and numpy.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 FORMAT_VERSION: Final = 1
 MANIFEST_NAME: Final = "manifest.json"
@@ -18,7 +18,8 @@ MAX_FILE_BYTES: Final = 64 * 2**20
 FileFormat = Literal["torchscript", "onnx"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-LogProbs = tuple[float | None, ...]
+LogProb = Annotated[float, Field(le=1e-3)]
+"""Natural logarithm of a probability, which is at most 0 but for rounding."""
 
 
 class Part(BaseModel):
@@ -71,7 +72,7 @@ class SelfTestRow(Part):
 
     features: tuple[float, ...]
     mask: tuple[bool, ...]
-    log_probs: LogProbs = Field(description="null: not legal.")
+    log_probs: tuple[LogProb | None, ...] = Field(description="null: not legal.")
     value: float
     uncertainty: float
 
@@ -143,3 +144,9 @@ class Manifest(Part):
     def policy_version(self) -> str:
         """The artifact as runs name it: ``<name>-<version>``."""
         return f"{self.name}-{self.version}"
+
+
+def first_fault(error: ValidationError) -> str:
+    """What is wrong first, in a line: the field and why."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
 
 from tamiyo_models import SHIPPED, ArtifactError
 
-_MANIFEST = "manifest.json"
+_MANIFEST: Final = "manifest.json"
 
 
 def artifact_named(artifact: Path) -> Path:
@@ -32,9 +33,52 @@ def artifact_named(artifact: Path) -> Path:
     )
 
 
+def require_free(out: Path, name: str, version: str, *, replace: bool) -> Path:
+    """The directory that a new artifact of that name and version goes to.
+
+    Args:
+        out: models directory.
+        name: of the artifact.
+        version: of the artifact.
+        replace: whether it may take the place of another.
+
+    Raises:
+        ArtifactError: if it cannot go there, or no service would take it.
+    """
+    from tamiyo_models.export import require_place
+
+    if (SHIPPED / name / version).exists() and out.resolve() != SHIPPED.resolve():
+        raise ArtifactError(
+            f"{name}/{version} comes with Tamiyo, and services refuse another of that version; choose"
+            " another --version"
+        )
+    directory = out / name / version
+    existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not (existing.is_dir() and os.access(existing, os.W_OK)):
+        raise ArtifactError(f"{existing} is no folder that can be written to; name another with --out")
+    require_place(directory, replace=replace)
+    return directory
+
+
+def twin_of(directory: Path) -> Path | None:
+    """Of an artifact that comes with Tamiyo: another of its name and version in the folder of one's own."""
+    own = os.environ.get("TAMIYO_MODELS")
+    if not own or directory.parent.parent != SHIPPED:
+        return None
+    other = Path(own) / directory.parent.name / directory.name
+    if not (other / _MANIFEST).is_file():
+        return None
+    same = (other / _MANIFEST).read_bytes() == (directory / _MANIFEST).read_bytes()
+    return None if same else other
+
+
 def _known() -> dict[str, Path]:
-    """Directories by ``NAME/VERSION``; one's own before those that come with Tamiyo."""
+    """Directories by ``NAME/VERSION``; as for services, what comes with Tamiyo goes before one's own."""
     own = os.environ.get("TAMIYO_MODELS")
     folders = (SHIPPED, *([Path(own)] if own else ()))
-    found = (manifest.parent for folder in folders for manifest in sorted(folder.glob(f"*/*/{_MANIFEST}")))
-    return {f"{directory.parent.name}/{directory.name}": directory for directory in found}
+    known: dict[str, Path] = {}
+    for folder in folders:
+        for manifest in sorted(folder.glob(f"*/*/{_MANIFEST}")):
+            directory = manifest.parent
+            known.setdefault(f"{directory.parent.name}/{directory.name}", directory)
+    return known

@@ -8,11 +8,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tamiyo_cli.results_file import require_writable
 from tamiyo_cli.terminal import harmless, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
     from tamiyo_models import ArtifactError, Manifest
+
+
+def _plain_name(value: str | None) -> str | None:
+    """A name or a version that an artifact may have."""
+    from pydantic import TypeAdapter, ValidationError
+    from tamiyo_models.manifest import Name
+
+    try:
+        return None if value is None else TypeAdapter(Name).validate_python(value)
+    except ValidationError as error:
+        raise typer.BadParameter(
+            f"{value!r} is none; use 1 to 63 of a-z, 0-9, '.', '_' and '-', a letter or a digit first"
+        ) from error
+
 
 app = typer.Typer(
     name="models", help="Make, look at and try the artifacts of learned policies.", no_args_is_help=True
@@ -26,6 +41,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, one object a l
 Models = Annotated[
     Path, typer.Option("--out", help="Models directory; the artifact goes to NAME/VERSION in it.")
 ]
+Replace = Annotated[bool, typer.Option("--force", help="Replace what is there of that name and version.")]
 
 
 @app.command()
@@ -33,11 +49,14 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="A training's checkpoint, a safetensors file.")],
     out: Models,
     name: Annotated[
-        str | None, typer.Option(help="Name of the artifact  \\[default: the training's]")
+        str | None,
+        typer.Option(help="Name of the artifact  \\[default: the training's]", callback=_plain_name),
     ] = None,
     version: Annotated[
-        str | None, typer.Option(help="Version of the artifact  \\[default: the training's]")
+        str | None,
+        typer.Option(help="Version of the artifact  \\[default: the training's]", callback=_plain_name),
     ] = None,
+    force: Replace = False,
     as_json: AsJson = False,
 ) -> None:
     """Make an artifact of a checkpoint: TorchScript and ONNX, manifest, self-test."""
@@ -45,13 +64,15 @@ def export(
     from tamiyo_models.checkpoint import load_checkpoint
     from tamiyo_models.export import export_network
 
+    from tamiyo_cli.artifact_names import require_free
+
     try:
         network, subject = load_checkpoint(checkpoint)
-        known = subject.model_dump() | {"name": name or subject.name, "version": version or subject.version}
-        subject = type(subject).model_validate(known)
-        directory = out / subject.name / subject.version
-        manifest = export_network(network, subject, directory)
-    except (ArtifactError, OSError, ValueError) as error:
+        called = {"name": name or subject.name, "version": version or subject.version}
+        subject = subject.model_copy(update=called)
+        directory = require_free(out, subject.name, subject.version, replace=force)
+        manifest = export_network(network, subject, directory, replace=force)
+    except (ArtifactError, OSError) as error:
         raise _refused(error) from error
     _tell_made(directory, manifest, as_json=as_json)
 
@@ -59,12 +80,13 @@ def export(
 @app.command()
 def imitate(
     out: Models,
-    version: Annotated[str, typer.Option(help="Version of the artifact.")] = "1.0.0",
+    version: Annotated[str, typer.Option(help="Version of the artifact.", callback=_plain_name)],
     seed: Annotated[int, typer.Option(min=0, help="Seed of every random choice.")] = 0,
     runs: Annotated[int, typer.Option(min=5, help="Trainings to learn from and be measured on.")] = 240,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Also write the checkpoint that `export` takes, to this file.")
     ] = None,
+    force: Replace = False,
     as_json: AsJson = False,
 ) -> None:
     """Train real networks under heuristics of all kinds, and a policy that imitates the default one."""
@@ -74,8 +96,18 @@ def imitate(
     from tamiyo_models import ArtifactError
     from tamiyo_models.checkpoint import save_checkpoint
     from tamiyo_models.export import export_network
-    from tamiyo_models.imitation import ImitationConfig, collect, learn
+    from tamiyo_models.imitation import NAME, ImitationConfig, collect, learn
 
+    from tamiyo_cli.artifact_names import require_free
+
+    # Before trainings that take long: what could not be written is refused.
+    require_writable("models", checkpoint)
+    try:
+        if checkpoint is not None and checkpoint.exists() and not force:
+            raise ArtifactError(f"{checkpoint} is there already; name another file, or --force")
+        directory = require_free(out, NAME, version, replace=force)
+    except (ArtifactError, OSError) as error:
+        raise _refused(error) from error
     torch.set_num_threads(1)
     config = ImitationConfig(runs=runs, seed=seed)
     with Progress(console=Console(stderr=True)) as progress:
@@ -85,9 +117,8 @@ def imitate(
         network, subject = learn(demonstrations, config, artifact_version=version)
         if checkpoint is not None:
             save_checkpoint(network, subject, checkpoint)
-        directory = out / subject.name / subject.version
-        manifest = export_network(network, subject, directory)
-    except (ArtifactError, OSError, ValueError) as error:
+        manifest = export_network(network, subject, directory, replace=force)
+    except (ArtifactError, OSError) as error:
         raise _refused(error) from error
     _tell_made(directory, manifest, as_json=as_json)
 
@@ -98,11 +129,9 @@ def inspect(artifact: Artifact, as_json: AsJson = False) -> None:
     from rich.console import Console
     from tamiyo_models import ArtifactError, read_manifest
 
-    from tamiyo_cli.artifact_names import artifact_named
-
     try:
-        manifest = read_manifest(artifact_named(artifact), check_files=True)
-    except ArtifactError as error:
+        manifest = read_manifest(_named(artifact), check_files=True)
+    except (ArtifactError, OSError) as error:
         raise _refused(error) from error
     if as_json:
         typer.echo(manifest.model_dump_json())
@@ -123,18 +152,31 @@ def verify(
     """Load an artifact on a device and ask its self-test. Status 1, with the reason, if it may not serve."""
     from tamiyo_models import ArtifactError, read_manifest
 
-    from tamiyo_cli.artifact_names import artifact_named
-
     if file_format not in (None, "torchscript", "onnx"):
         raise typer.BadParameter(f"{file_format} is no format; use torchscript or onnx")
     try:
-        directory = artifact_named(artifact)
+        directory = _named(artifact)
         manifest = read_manifest(directory, check_files=True)
         formats = [file_format] if file_format else _formats_on(device, manifest)
         for chosen in formats:
             _tell_verified(_verified(directory, device, chosen), as_json=as_json)
-    except ArtifactError as error:
+    except (ArtifactError, OSError) as error:
         raise _refused(error) from error
+
+
+def _named(artifact: Path) -> Path:
+    """The directory of an artifact; another that could be meant is told of."""
+    from tamiyo_cli.artifact_names import artifact_named, twin_of
+
+    directory = artifact_named(artifact)
+    twin = twin_of(directory)
+    if twin is not None:
+        typer.echo(
+            f"tamiyo models: {artifact} is the one that comes with Tamiyo; services refuse"
+            f" {harmless(str(twin))} under its name: give it another version",
+            err=True,
+        )
+    return directory
 
 
 def _formats_on(device: str, manifest: Manifest) -> list[str]:
@@ -233,6 +275,6 @@ def _percent(share: object) -> str:
     return f"{share:.0%}" if isinstance(share, float) else "–"
 
 
-def _refused(error: ArtifactError | OSError | ValueError) -> typer.Exit:
+def _refused(error: ArtifactError | OSError) -> typer.Exit:
     typer.echo(f"tamiyo models: {harmless(str(error))}", err=True)
     return typer.Exit(1)

@@ -121,15 +121,73 @@ def test_imitate_makes_an_artifact_and_export_makes_it_again(tmp_path: Path) -> 
     assert made.training == again.training
     assert again.policy_version == "other-0.2"
 
+    before = (models / "other" / "0.2" / "manifest.json").read_bytes()
+    code, output, error = invoke("export", checkpoint, "--out", models, "--version", "0.2", "--name", "other")
+    assert (code, output) == (1, "")
+    assert "choose another version, or replace it (--force)" in error
+    assert (models / "other" / "0.2" / "manifest.json").read_bytes() == before
+    assert invoke("export", checkpoint, "--out", models, "--version", "0.1", "--force")[0] == 0
 
-@pytest.mark.parametrize(("data", "version"), [(b"\x80\x04.", "1"), (None, "1"), (None, "../1")])
-def test_export_of_what_is_no_checkpoint_ends_with_status_1(
-    tmp_path: Path, data: bytes | None, version: str
-) -> None:
+
+@pytest.mark.parametrize("data", [b"\x80\x04.", None])
+def test_export_of_what_is_no_checkpoint_ends_with_status_1(tmp_path: Path, data: bytes | None) -> None:
     file = tmp_path / "checkpoint"
     if data is not None:
         file.write_bytes(data)
-    code, _, error = invoke("export", file, "--out", tmp_path / "models", "--version", version)
+    code, _, error = invoke("export", file, "--out", tmp_path / "models", "--version", "1")
     assert code == 1
     assert str(file) in error
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("command", ["export", "imitate"])
+@pytest.mark.parametrize("version", ["../1", "", "A", "a" * 64, "1 2"])
+def test_a_version_that_no_artifact_may_have_is_a_mistyped_command(
+    tmp_path: Path, command: str, version: str
+) -> None:
+    checkpoint = [tmp_path / "checkpoint"] if command == "export" else []
+    code, output, error = invoke(command, *checkpoint, "--out", tmp_path / "models", "--version", version)
+    assert (code, output) == (2, "")
+    assert "--version" in error
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "options", "words"),
+    [
+        ("models", ("--version", VERSION), "comes with Tamiyo"),
+        ("models", ("--version", "2", "--checkpoint", "{}/absent/file"), "no folder"),
+        ("models", ("--version", "2", "--checkpoint", "{}"), "is a folder"),
+        ("models", ("--version", "2", "--checkpoint", "{}/there"), "there already"),
+        ("there", ("--version", "2"), "no folder that can be written to"),
+        ("full", ("--version", "2"), "replace it (--force)"),
+    ],
+)
+def test_what_imitate_could_not_write_is_refused_before_any_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, options: tuple[str, ...], words: str
+) -> None:
+    monkeypatch.setattr("tamiyo_models.imitation.collect", lambda *_: pytest.fail("it trains"))
+    (tmp_path / "there").write_text("mine")
+    shutil.copytree(SHIPPED / ARTIFACT, tmp_path / "full" / NAME / "2")
+    code, _, error = invoke(
+        "imitate", "--out", tmp_path / out, *(option.format(tmp_path) for option in options)
+    )
+    assert code == 1
+    assert words in error
+    assert error.count("\n") == 1
+    assert (tmp_path / "there").read_text() == "mine"
+
+
+@pytest.mark.parametrize("command", ["verify", "inspect"])
+def test_of_two_of_one_name_the_one_that_services_take_is_meant(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin = Path(shutil.copytree(SHIPPED / ARTIFACT, tmp_path / ARTIFACT))
+    monkeypatch.setenv("TAMIYO_MODELS", str(tmp_path))
+    # The very same is no other.
+    assert invoke(command, ARTIFACT)[2] == ""
+    (twin / "manifest.json").write_text("{}")
+    code, _, error = invoke(command, ARTIFACT)
+    assert code == 0
+    assert f"services refuse {twin}" in error
+    assert invoke(command, twin)[0] == 1

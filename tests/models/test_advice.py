@@ -194,6 +194,13 @@ def test_an_answer_that_is_not_finite_falls_back_alone(
     assert not isinstance(advice[2], str)
 
 
+@pytest.mark.parametrize("log_prob", [1000.0, math.nan, math.inf])
+def test_a_self_test_answered_with_what_is_no_log_probability_fails(artifact: Path, log_prob: float) -> None:
+    advisor = Advisor(read_manifest(artifact), FixedRunner({0: (log_prob, 0.0, 0.0)}))
+    with pytest.raises(ValueError, match="row 0: a probability differs"):
+        advisor.verify()
+
+
 def test_a_row_that_is_both_strange_and_not_finite_says_what_was_asked(artifact: Path) -> None:
     advisor = Advisor(read_manifest(artifact), FixedRunner({0: (math.nan, 0.0, 0.0)}))
     [question] = some_questions(1)

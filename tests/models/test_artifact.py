@@ -170,6 +170,7 @@ def test_no_artifact_is_refused(tmp_path: Path) -> None:
         (lambda m: m["self_test"].update(rows=[]), ("self_test.rows",)),
         (lambda m: m["self_test"].update(tolerance=1.0), ("tolerance",)),
         (lambda m: m["self_test"]["rows"][0].update(value=float("inf")), ("value", "finite")),
+        (lambda m: m["self_test"]["rows"][0].update(log_probs=[1000.0]), ("self_test.rows.0.log_probs.0",)),
         (lambda m: m["files"]["onnx"].update(path="../network.onnx"), ("files.onnx.path",)),
         (lambda m: m["files"]["onnx"].update(path="/etc/passwd"), ("files.onnx.path",)),
         (lambda m: m["files"]["onnx"].update(path=".."), ("files.onnx.path",)),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -40,15 +41,55 @@ def test_an_artifact_is_its_files_and_nothing_else(artifact: Path) -> None:
     assert [path.name for path in artifact.parent.iterdir()] == [artifact.name]
 
 
-def test_an_export_replaces_the_artifact_that_is_there(
+def test_an_export_replaces_the_artifact_that_is_there_only_when_told_to(
     network: ActorCritic, subject: Subject, tmp_path: Path
 ) -> None:
     directory = tmp_path / "models" / "1"
     export_network(opinionated_network(seed=5), subject, directory)
     before = files_of(directory)
-    export_network(network, subject, directory)
+    with pytest.raises(ArtifactError, match="choose another version, or replace it"):
+        export_network(network, subject, directory)
+    assert files_of(directory) == before
+    export_network(network, subject, directory, replace=True)
     assert files_of(directory)["network.onnx"] != before["network.onnx"]
     assert [path.name for path in directory.parent.iterdir()] == ["1"]
+
+
+def test_what_is_no_artifact_is_never_replaced(
+    network: ActorCritic, subject: Subject, tmp_path: Path
+) -> None:
+    directory = tmp_path / "models" / "1"
+    export_network(network, subject, directory)
+    (directory / "notes.txt").write_text("mine")
+    before = files_of(directory)
+    with pytest.raises(ArtifactError, match=r"notes\.txt"):
+        export_network(network, subject, directory, replace=True)
+    assert files_of(directory) == before
+    file = tmp_path / "file"
+    file.write_text("mine")
+    with pytest.raises(ArtifactError, match="no folder"):
+        export_network(network, subject, file, replace=True)
+    assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize("part", ["features", "mask"])
+def test_a_question_of_another_size_than_the_network_is_told_of(
+    network: ActorCritic, subject: Subject, tmp_path: Path, part: str
+) -> None:
+    first, *others = subject.questions
+    shorter = first.model_copy(update={part: getattr(first, part)[:-1]})
+    odd = subject.model_copy(update={"questions": (*others, shorter)})
+    with pytest.raises(
+        ArtifactError, match=r"questions\.7 has .* the network has 108 features and 7 actions"
+    ):
+        export_network(network, odd, tmp_path / "artifact")
+
+
+def test_a_network_whose_values_have_no_bound_is_not_exported(subject: Subject, tmp_path: Path) -> None:
+    broken = opinionated_network()
+    broken.value_scale.fill_(float("inf"))
+    with pytest.raises(ArtifactError, match="not finite"):
+        export_network(broken, subject, tmp_path / "artifact")
 
 
 def test_a_network_that_answers_nan_is_not_exported_and_the_old_artifact_stays(
@@ -60,7 +101,7 @@ def test_a_network_that_answers_nan_is_not_exported_and_the_old_artifact_stays(
     broken = opinionated_network()
     broken.critic[2].bias.data.fill_(float("nan"))  # type: ignore[operator]  # a Sequential
     with pytest.raises(ArtifactError, match="not finite"):
-        export_network(broken, subject, directory)
+        export_network(broken, subject, directory, replace=True)
     assert files_of(directory) == before
     assert [path.name for path in directory.parent.iterdir()] == ["1"]
 
@@ -123,14 +164,59 @@ def test_a_checkpoint_that_is_not_there_is_said_so(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "absent")
 
 
+def metadata_of(path: Path) -> dict[str, str]:
+    data = path.read_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    metadata: dict[str, str] = header["__metadata__"]
+    return metadata
+
+
 def test_a_checkpoint_with_a_layer_missing_is_refused(
     network: ActorCritic, subject: Subject, tmp_path: Path
 ) -> None:
     path = tmp_path / "network.safetensors"
     save_checkpoint(network, subject, path)
-    header = json.loads(path.read_bytes()[8 : 8 + int.from_bytes(path.read_bytes()[:8], "little")])
     tensors = load_file(path)
     del tensors["trunk.0.bias"]
-    save_file(tensors, path, header["__metadata__"])
-    with pytest.raises(ArtifactError, match=r"trunk\.0\.bias"):
+    save_file(tensors, path, metadata_of(path))
+    with pytest.raises(ArtifactError, match=r"trunk\.0\.bias") as refused:
         load_checkpoint(path)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_checkpoint_that_claims_a_huge_network_has_none_built(
+    network: ActorCritic, subject: Subject, tmp_path: Path
+) -> None:
+    path = tmp_path / "network.safetensors"
+    save_checkpoint(network, subject, path)
+    huge = json.dumps({"features": 108, "actions": 7, "hidden": 4096, "head": 4096, "actors": 64})
+    # 4 GiB of weights: what is built takes more than these tests may.
+    save_file(load_file(path), path, metadata_of(path) | {"shape": huge})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ArtifactError, match="size mismatch"):
+        load_checkpoint(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20
+
+
+def test_a_checkpoint_of_other_precision_is_a_network_of_32_bits(
+    network: ActorCritic, subject: Subject, tmp_path: Path
+) -> None:
+    path = tmp_path / "network.safetensors"
+    save_checkpoint(network, subject, path)
+    metadata = metadata_of(path)
+    save_file({name: tensor.double() for name, tensor in load_file(path).items()}, path, metadata)
+    restored, _ = load_checkpoint(path)
+    assert {parameter.dtype for parameter in restored.state_dict().values()} == {torch.float32}
+    assert {parameter.requires_grad for parameter in restored.parameters()} == {True}
+
+
+@pytest.mark.parametrize("part", ["shape", "subject"])
+def test_what_is_wrong_with_what_a_checkpoint_says_is_one_line(
+    network: ActorCritic, subject: Subject, tmp_path: Path, part: str
+) -> None:
+    path = tmp_path / "network.safetensors"
+    save_checkpoint(network, subject, path)
+    save_file(load_file(path), path, metadata_of(path) | {part: "{}"})
+    with pytest.raises(ArtifactError, match="Field required") as refused:
+        load_checkpoint(path)
+    assert "\n" not in str(refused.value)
