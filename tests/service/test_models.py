@@ -90,7 +90,7 @@ async def test_new_runs_get_the_active_version_and_others_keep_theirs(
     put_artifact(models)
     assert await create(learning, "before") == SHIPPED_POLICY
     status, activation = await activate(learning, "mine", "1.1.0")
-    assert (status, activation["model"], activation["previous"]) == (200, "mine-1.1.0", None)
+    assert (status, activation["model"], activation["previous"]) == (200, "mine-1.1.0", SHIPPED_POLICY)
     assert await create(learning, "after") == "mine-1.1.0"
     # What was sent before is answered as before.
     again = await learning.http.put("/runs/before", json=LEARNED)
@@ -120,8 +120,10 @@ async def test_rolling_back_is_activating_the_one_before(learning: Service, mode
     told = await listed(learning)
     assert told[SHIPPED_POLICY]["activation"]["reason"] == "worse on digits"
     assert told["mine-1.1.0"]["activation"]["reason"] == "new"
-    # Saying it twice is saying it once.
-    assert await activate(learning, NAME, SHIPPED_VERSION, "again") == (200, back)
+    # Saying it twice is saying it once; another reason is kept.
+    assert await activate(learning, NAME, SHIPPED_VERSION, "worse on digits") == (200, back)
+    _, again = await activate(learning, NAME, SHIPPED_VERSION, "worse everywhere")
+    assert (again["reason"], again["previous"]) == ("worse everywhere", "mine-1.1.0")
 
 
 SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -193,6 +195,32 @@ async def test_another_under_the_name_of_one_that_tamiyo_brings_is_refused(
     found = (await learning.get("/models"))["items"]
     assert sorted(model["state"] for model in found) == ["active", "refused"]
     assert await create(learning, "run") == SHIPPED_POLICY
+    # Whoever activates it means the other, perhaps.
+    answer = await activate(learning, NAME, SHIPPED_VERSION)
+    refused(answer, 409, "model_rejected", "give it another version")
+    shutil.rmtree(place)
+    assert (await activate(learning, NAME, SHIPPED_VERSION))[0] == 200
+
+
+async def test_a_model_for_other_blueprints_does_not_take_a_topology_from_its_runs(
+    learning: Service, models: Path
+) -> None:
+    put_for(models, "cnn", "a", "b", "c", "d")
+    refused(await activate(learning, "mine-cnn", "1.1.0"), 409, "model_rejected", "give its topology another")
+    assert await create(learning, "run") == SHIPPED_POLICY
+    own = {"name": "cnn", "blueprints": [{"name": name, "parameters": 1} for name in "abcd"]}
+    named = {"policy": {"name": "learned", "version": "mine-cnn-1.1.0"}, "topology": own}
+    assert await create(learning, "own", named) == "mine-cnn-1.1.0"
+
+
+async def test_nor_does_one_of_a_topology_of_ones_own(learning: Service, models: Path) -> None:
+    put_for(models, "own", "a", "b", "c", "d")
+    place = put_for(models / "other", "own", "a", "b", "c", "e")
+    shutil.copytree(place, models / "mine-own" / "1.2.0")
+    rewrite(models / "mine-own" / "1.2.0", lambda manifest: manifest | {"version": "1.2.0"})
+    assert (await activate(learning, "mine-own", "1.1.0"))[0] == 200
+    refused(await activate(learning, "mine-own", "1.2.0"), 409, "model_rejected", "mine-own-1.1.0, which is")
+    assert (await listed(learning))["mine-own-1.1.0"]["state"] == "active"
 
 
 async def test_a_topology_without_an_artifact_is_refused(learning: Service) -> None:

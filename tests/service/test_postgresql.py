@@ -18,6 +18,7 @@ from tamiyo_service.store import SqlStore, prepare_database, retention
 from tamiyo_service.store.dialect import DatabaseUnusableError, DatabaseUrlError, database_at, insert_rows
 from tamiyo_service.store.expired import Cutoffs
 from tamiyo_service.store.migrate import REVISION
+from tamiyo_service.store.models import ActivationRow
 from tamiyo_service.store.rows import (
     ClientDecisionRow,
     DecisionFilter,
@@ -340,5 +341,19 @@ async def test_two_processes_that_append_to_the_same_runs_neither_block_nor_lose
             ]
     found = await stores[0].decisions(DecisionFilter(), 1000)
     assert len(found.rows) == 200
+    for store in stores:
+        await store.close()
+
+
+async def test_activations_of_two_processes_follow_one_another(postgres_url: str) -> None:
+    stores = SqlStore(postgres_url), SqlStore(postgres_url)
+    for store in stores:
+        await store.open()
+    rows = [ActivationRow(1, "cnn", f"model-{number}", "1", "ab", None, "better") for number in range(40)]
+    for one, two in zip(rows[::2], rows[1::2], strict=True):
+        await asyncio.gather(stores[0].models.activate(one), stores[1].models.activate(two))
+    found = await stores[0].models.activations("cnn", 100)
+    assert sorted(row.name for row in found) == sorted(row.name for row in rows)
+    assert [row.previous for row in found] == [*(row.policy_version for row in found[1:]), None]
     for store in stores:
         await store.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from tamiyo_service.store import Store
 from tamiyo_service.store.expired import Cutoffs
 from tamiyo_service.store.models import ActivationRow, ModelVersion
@@ -51,10 +53,30 @@ def activation(version: str, topology: str = "cnn", previous: str | None = None)
 async def test_activations_are_told_the_newest_first(store: Store) -> None:
     rows = [activation("1"), activation("2", previous="small-1"), activation("1", "transformer")]
     for row in rows:
-        await store.models.activate(row)
+        assert await store.models.activate(row) == row
     assert await store.models.activations("cnn", 10) == [rows[1], rows[0]]
     assert await store.models.activations(None, 2) == [rows[2], rows[1]]
     assert await store.models.activations("mine", 10) == []
+
+
+async def test_an_activation_knows_what_was_active_before(store: Store) -> None:
+    first = await store.models.activate(activation("1", previous="shipped-1"))
+    assert first.previous == "shipped-1"
+    second = await store.models.activate(activation("2", previous="shipped-1"))
+    assert second.previous == "small-1"
+    assert await store.models.activate(activation("2", previous="shipped-1")) == second
+    assert await store.models.activations("cnn", 10) == [second, first]
+    again = await store.models.activate(activation("2")._replace(reason="for good"))
+    assert (again.previous, again.reason) == ("small-1", "for good")
+    assert await store.models.activations("cnn", 10) == [again, second, first]
+
+
+async def test_activations_at_once_follow_one_another(store: Store) -> None:
+    await asyncio.gather(*(store.models.activate(activation(str(number))) for number in range(12)))
+    rows = await store.models.activations("cnn", 100)
+    assert len(rows) == 12
+    before = [None if row is None else row.policy_version for row in (*rows[1:], None)]
+    assert [row.previous for row in rows] == before
 
 
 async def test_a_version_stays_what_it_was_when_it_was_first_used(store: Store) -> None:

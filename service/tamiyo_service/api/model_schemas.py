@@ -32,7 +32,7 @@ class ActivationView(Answer):
     sha256: str = Field(description="SHA-256 of its artifact.")
     at: Timestamp = Field(description="When it was activated, UTC.")
     reason: str = Field(description="Why.")
-    previous: str | None = Field(description="What somebody had activated before; null: nothing.")
+    previous: str | None = Field(description="What was active before; null: nothing was.")
 
 
 class ModelView(Answer):

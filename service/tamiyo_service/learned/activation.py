@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Final
 
 from tamiyo_core.learned import LEARNED
-from tamiyo_leyline import RunConfig
+from tamiyo_leyline import TOPOLOGIES, RunConfig
 
 from tamiyo_service.clock import Clock, to_micros
 from tamiyo_service.errors import ModelRejectedError, NoArtifactError
@@ -63,11 +63,7 @@ class Activations:
         """The active artifacts, as of the registry's last look; topologies without one are absent."""
         found: dict[str, Artifact] = {}
         for topology in self._registry.topologies():
-            last = await self._last(topology)
-            if last is None:
-                artifact = self._registry.latest_shipped(topology)
-            else:
-                artifact = self._registry.named(f"{last.name}-{last.version}")
+            artifact = self._active(topology, await self._last(topology))
             if artifact is not None:
                 found[topology] = artifact
         return found
@@ -83,21 +79,19 @@ class Activations:
         artifact = self._registry.get_or_raise(name, version)
         await self._registry.load(artifact.sha256)
         await self._require_unchanged(artifact)
-        last = await self._last(artifact.topology)
-        if last is not None and (last.name, last.version) == (name, version):
-            return last
-        previous = None if last is None else f"{last.name}-{last.version}"
+        active = self._active(artifact.topology, await self._last(artifact.topology))
+        _require_same_blueprints(artifact, active)
+        shipped = self._registry.latest_shipped(artifact.topology)
         row = ActivationRow(
             at=to_micros(self._clock()),
             topology=artifact.topology,
             name=name,
             version=version,
             sha256=artifact.sha256,
-            previous=previous,
+            previous=None if shipped is None or shipped == artifact else shipped.policy_version,
             reason=reason,
         )
-        await self._store.activate(row)
-        return row
+        return await self._store.activate(row)
 
     async def pinned(self, config: RunConfig) -> RunConfig:
         """The configuration of a run of the learned policy, with the version that decides about it filled in.
@@ -123,6 +117,12 @@ class Activations:
         """The latest activations, the newest first."""
         return await self._store.activations(None, SHOWN)
 
+    def _active(self, topology: str, last: ActivationRow | None) -> Artifact | None:
+        """What is active after the last activation of a topology; None: that is not here, or nothing is."""
+        if last is None:
+            return self._registry.latest_shipped(topology)
+        return self._registry.named(last.policy_version)
+
     async def _last(self, topology: str) -> ActivationRow | None:
         rows = await self._store.activations(topology, 1)
         return rows[0] if rows else None
@@ -130,7 +130,7 @@ class Activations:
     async def _with_active(self, config: RunConfig) -> RunConfig:
         """With the version that was activated for its topology, if any was."""
         last = await self._last(config.topology.name)
-        return config if last is None else _with_version(config, f"{last.name}-{last.version}")
+        return config if last is None else _with_version(config, last.policy_version)
 
     async def _unchanged(self, config: RunConfig) -> Artifact:
         artifact = self._registry.require_fitting(config)
@@ -152,3 +152,23 @@ class Activations:
 def _with_version(config: RunConfig, version: str) -> RunConfig:
     policy = config.policy.model_copy(update={"name": LEARNED, "version": version})
     return config.model_copy(update={"policy": policy})
+
+
+def _require_same_blueprints(artifact: Artifact, active: Artifact | None) -> None:
+    """Return if the runs of the artifact's topology would all still have a model.
+
+    Raises:
+        ModelRejectedError: if the topology of that name has other blueprints.
+    """
+    name = artifact.topology
+    if name in TOPOLOGIES:
+        known, of = TOPOLOGIES[name].names, f"topology {name}"
+    elif active is not None:
+        known, of = active.blueprints, f"{active.policy_version}, which is active for topology {name},"
+    else:
+        return
+    if artifact.blueprints != known:
+        raise ModelRejectedError(
+            f"{artifact.policy_version} is for {', '.join(artifact.blueprints)}; {of} has "
+            f"{', '.join(known)}: give its topology another name, or have runs name it as policy.version"
+        )

@@ -104,15 +104,16 @@ class Registry:
 
         Raises:
             ModelNotFoundError: if there is none.
-            ModelRejectedError: if it is there and cannot be used.
+            ModelRejectedError: if it is there and cannot be used, or another is there under its name.
         """
         found = [one for one in self._all() if (one.name, one.version) == (name, version)]
-        sound = next((one for one in found if isinstance(one, Artifact)), None)
-        if sound is not None:
-            return sound
+        # Of two under one name, one of which is refused, nobody knows which is meant.
         refused = next((one for one in found if isinstance(one, Refused)), None)
         if refused is not None:
             raise ModelRejectedError(refused.reason)
+        sound = next((one for one in found if isinstance(one, Artifact)), None)
+        if sound is not None:
+            return sound
         raise ModelNotFoundError(f"there is no model {name}/{version}; there is {self._listed()}")
 
     def policy(self, config: RunConfig) -> LearnedPolicy:

@@ -95,6 +95,9 @@ class Database(Protocol):
     def lock_schema(self, connection: Connection) -> None:
         """Within a transaction: be the only one who changes the schema until its end."""
 
+    def lock_table(self, connection: Connection, table: Table) -> None:
+        """Within a transaction: be the only one who writes to a table until its end."""
+
     def append_alone(
         self, connection: Connection, entries: Sequence[Entry], outcomes: Sequence[OutcomeRow]
     ) -> bool:

@@ -20,8 +20,12 @@ class MemoryModels:
         self._activations: list[ActivationRow] = []
         self._versions: dict[tuple[str, str], ModelVersion] = {}
 
-    async def activate(self, row: ActivationRow) -> None:
-        self._activations.append(row)
+    async def activate(self, row: ActivationRow) -> ActivationRow:
+        last = next((one for one in reversed(self._activations) if one.topology == row.topology), None)
+        kept = row.after(last)
+        if kept is not last:
+            self._activations.append(kept)
+        return kept
 
     async def activations(self, topology: str | None, limit: int) -> list[ActivationRow]:
         newest = reversed(self._activations)

@@ -22,9 +22,22 @@ class ActivationRow(NamedTuple):
     version: str
     sha256: str
     previous: str | None
-    """Name and version that were active before, joined by a hyphen; None: none was chosen before."""
+    """Name and version that were active before, joined by a hyphen; None: none was."""
     reason: str
     """Why, in the words of whoever did it."""
+
+    @property
+    def policy_version(self) -> str:
+        """Name and version, joined by a hyphen."""
+        return f"{self.name}-{self.version}"
+
+    def after(self, last: ActivationRow | None) -> ActivationRow:
+        """The row as it follows the last one of its topology; the last itself if it says just the same."""
+        if last is None:
+            return self
+        if last.policy_version != self.policy_version:
+            return self._replace(previous=last.policy_version)
+        return last if last.reason == self.reason else self._replace(previous=last.previous)
 
 
 class ModelVersion(NamedTuple):
@@ -39,8 +52,15 @@ class ModelVersion(NamedTuple):
 class ModelStore(Protocol):
     """Keeps activations and first uses. Every method may raise `StoreUnavailableError`."""
 
-    async def activate(self, row: ActivationRow) -> None:
-        """Record an activation."""
+    async def activate(self, row: ActivationRow) -> ActivationRow:
+        """Record an activation after the last one of its topology, unless that says just the same.
+
+        Args:
+            row: its `previous` is what was active before any activation.
+
+        Returns:
+            What is now the last one of the topology: the row with its true `previous`, or the one before.
+        """
 
     async def activations(self, topology: str | None, limit: int) -> list[ActivationRow]:
         """The latest activations of a topology, or of all; the newest first."""
@@ -79,8 +99,9 @@ class SqlModels:
         self._read = read
         self._do = do
 
-    async def activate(self, row: ActivationRow) -> None:
-        await self._do(lambda connection: connection.execute(insert(activations).values(row._asdict())))
+    async def activate(self, row: ActivationRow) -> ActivationRow:
+        kept: ActivationRow = await self._do(partial(_activate, self._database, row=row))
+        return kept
 
     async def activations(self, topology: str | None, limit: int) -> list[ActivationRow]:
         statement = _ACTIVATIONS if topology is None else _OF_TOPOLOGY
@@ -97,6 +118,16 @@ class SqlModels:
     async def _all(self, statement: Select[Any], **parameters: Any) -> list[Any]:
         rows: list[Any] = await self._read(lambda connection: list(connection.execute(statement, parameters)))
         return rows
+
+
+def _activate(database: Database, connection: Connection, row: ActivationRow) -> ActivationRow:
+    database.lock_table(connection, activations)
+    found = connection.execute(_OF_TOPOLOGY, {"topology": row.topology, "most": 1}).one_or_none()
+    last = None if found is None else ActivationRow(*found)
+    kept = row.after(last)
+    if kept is not last:
+        connection.execute(insert(activations).values(kept._asdict()))
+    return kept
 
 
 def _remember(database: Database, connection: Connection, used: ModelVersion) -> ModelVersion:

@@ -156,6 +156,10 @@ class PostgresqlDatabase:
         connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
 
+    def lock_table(self, connection: Connection, table: Table) -> None:
+        """Wait until nobody else writes to the table, and keep them away until the transaction ends."""
+        connection.execute(text(f"LOCK TABLE {table.name} IN SHARE ROW EXCLUSIVE MODE"))
+
     def append_alone(
         self, connection: Connection, entries: Sequence[Entry], outcomes: Sequence[OutcomeRow]
     ) -> bool:

@@ -155,6 +155,9 @@ class SqliteDatabase:
     def lock_schema(self, connection: Connection) -> None:
         """Return: BEGIN IMMEDIATE has locked all of the file."""
 
+    def lock_table(self, connection: Connection, table: Table) -> None:
+        """Return: BEGIN IMMEDIATE has locked all of the file."""
+
     def append_alone(
         self, connection: Connection, entries: Sequence[Entry], outcomes: Sequence[OutcomeRow]
     ) -> bool:
