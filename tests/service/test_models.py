@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -155,6 +156,15 @@ async def test_refused_models_are_listed_with_the_reason(learning: Service, mode
     model = (await listed(learning))["mine-1.1.0"]
     assert model["state"] == "refused"
     assert "its manifest says" in model["reason"]
+
+
+async def test_a_folder_whose_name_is_no_text_is_listed_with_its_bytes(
+    learning: Service, models: Path
+) -> None:
+    put_artifact(models).rename(os.fsdecode(os.fsencode(models / "mine") + b"/\xff\xfe"))
+    (model,) = [model for model in (await learning.get("/models"))["items"] if not model["shipped"]]
+    assert (model["name"], model["version"], model["state"]) == ("mine", r"\udcff\udcfe", "refused")
+    assert "name its folders so" in model["reason"]
 
 
 async def test_a_mended_artifact_is_noticed(learning: Service, models: Path) -> None:

@@ -11,8 +11,13 @@ from tamiyo_core.policy import Question, RowAdvice
 from tamiyo_leyline import PolicyChoice, RunConfig
 from tamiyo_models.manifest import SelfTestRow
 from tamiyo_service.errors import ModelRejectedError, NoArtifactError
-from tamiyo_service.learned.artifacts import Artifact
-from tamiyo_service.learned.registry import FAILURE_STANDS_SECONDS, MissingPolicy, Registry
+from tamiyo_service.learned.artifacts import Artifact, Library
+from tamiyo_service.learned.registry import (
+    FAILURE_STANDS_SECONDS,
+    NETWORKS_KEPT,
+    MissingPolicy,
+    Registry,
+)
 
 from tests.service.artifacts import SHIPPED_POLICY, put_artifact, rewrite, truncate
 
@@ -64,6 +69,57 @@ async def test_shadows_have_networks_of_their_own() -> None:
     own = await registry.load_for_shadows(sha256)
     assert registry.ready(sha256) is None
     assert await registry.load(sha256) is not own
+
+
+class Sized:
+    """As much of a network as the registry looks at."""
+
+    device = "cpu"
+
+    def __init__(self, artifact: Artifact, _device: str) -> None:
+        self.sha256 = artifact.sha256
+
+
+@pytest.fixture
+def crowded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Registry, Seconds, list[str]]:
+    """A registry of more artifacts than stay loaded, and their SHA-256s; loading one takes no time."""
+    monkeypatch.setattr(Library, "load", lambda _self, artifact, device: Sized(artifact, device))
+    for number in range(NETWORKS_KEPT + 3):
+        put_artifact(tmp_path, f"1.{number}")
+    seconds = Seconds()
+    registry = Registry(tmp_path, "cpu", clock=seconds)
+    versions = [f"mine-1.{number}" for number in range(NETWORKS_KEPT + 3)]
+    return registry, seconds, [registry.policy(learned(version)).sha256 for version in versions]
+
+
+async def test_of_very_many_networks_those_nobody_wanted_for_a_day_are_let_go(
+    crowded: tuple[Registry, Seconds, list[str]],
+) -> None:
+    registry, seconds, known = crowded
+    for sha256 in known[:-1]:
+        await registry.load(sha256)
+    seconds.now += 23 * 3600
+    assert registry.ready(known[0]) is not None
+    assert all(registry.loaded_on(sha256) == "cpu" for sha256 in known[:-1])
+    seconds.now += 3600
+    await registry.load(known[-1])
+    assert [registry.loaded_on(sha256) for sha256 in known[:4]] == ["cpu", None, None, None]
+    assert all(registry.loaded_on(sha256) == "cpu" for sha256 in known[4:])
+    # And back, when it is wanted again.
+    assert (await registry.load(known[1])).sha256 == known[1]
+
+
+async def test_of_very_many_networks_for_shadows_the_latest_stay(
+    crowded: tuple[Registry, Seconds, list[str]],
+) -> None:
+    registry, seconds, known = crowded
+    loaded = []
+    for sha256 in known:
+        seconds.now += 1
+        loaded.append(await registry.load_for_shadows(sha256))
+    assert await registry.load_for_shadows(known[-1]) is loaded[-1]
+    assert await registry.load_for_shadows(known[3]) is loaded[3]
+    assert await registry.load_for_shadows(known[2]) is not loaded[2]
 
 
 async def test_a_network_that_cannot_be_loaded_is_tried_again_after_a_while(tmp_path: Path) -> None:

@@ -116,9 +116,9 @@ def _refused(one: Refused, activation: ActivationView | None) -> ModelView:
 
 
 def _sound(one: Artifact, registry: Registry, active: bool, activation: ActivationView | None) -> ModelView:
-    network = registry.ready(one.sha256)
+    loaded_on = registry.loaded_on(one.sha256)
     first = registry.first_used(one.policy_version)
-    state = ModelState.AVAILABLE if network is None else ModelState.LOADED
+    state = ModelState.AVAILABLE if loaded_on is None else ModelState.LOADED
     reason = None
     if first is not None and first != one.sha256:
         state, reason = ModelState.REFUSED, registry.changed_in_place(one, first)
@@ -130,7 +130,7 @@ def _sound(one: Artifact, registry: Registry, active: bool, activation: Activati
         policy_version=one.policy_version,
         state=state,
         reason=reason,
-        loaded_on=None if network is None else network.device,
+        loaded_on=loaded_on,
         shipped=one.shipped,
         topology=one.topology,
         blueprints=one.blueprints,

@@ -174,14 +174,14 @@ def can_run_on(device: str) -> bool:
 def _read(place: Path, shipped: bool) -> Found:
     from tamiyo_models.artifact import ArtifactError, read_manifest
 
-    name, version = place.parts[-2:]
+    name, version = map(_legible, place.parts[-2:])
     try:
         manifest = read_manifest(place, check_files=True)
         sha256 = hashlib.sha256((place / _MANIFEST).read_bytes()).hexdigest()
     except (ArtifactError, OSError) as error:
-        return Refused(name, version, place, shipped, str(error))
+        return Refused(name, version, place, shipped, _legible(str(error)))
     if (manifest.name, manifest.version) != (name, version):
-        reason = f"{place} holds {manifest.name}/{manifest.version}: name its folders so"
+        reason = f"{_legible(str(place))} holds {manifest.name}/{manifest.version}: name its folders so"
         return Refused(name, version, place, shipped, reason)
     about = manifest.model_dump(mode="json", include={"description", "metrics", "training"})
     return Artifact(
@@ -207,8 +207,14 @@ def _without_doubles(found: Sequence[Found]) -> tuple[Found, ...]:
         same = isinstance(first, Artifact) and isinstance(one, Artifact) and first.sha256 == one.sha256
         if first is not one and not same:
             reason = f"{one.directory}: {key} is {first.directory} already; give it another version"
+            reason = _legible(reason)
             doubles.append(Refused(one.name, one.version, one.directory, one.shipped, reason))
     return (*by_version.values(), *doubles)
+
+
+def _legible(text: str) -> str:
+    """Text of a path for anybody to read: bytes that are no UTF-8 are written out."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _stamp(place: Path) -> _Stamp:

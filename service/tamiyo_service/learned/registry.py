@@ -5,7 +5,7 @@
     on disk ──look──▶ known: sound, or refused with a reason
                         │ load: once for all who ask, in a thread; verified, self-tested, warm
                         ▼
-                      ready: answers questions until the process ends
+                      ready: answers questions; of very many, those nobody wanted for a day are let go
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ from tamiyo_service.learned.artifacts import Artifact, Found, Library, Network, 
 
 FAILURE_STANDS_SECONDS: Final = 5.0
 """How long a network that could not be loaded is not tried again."""
+NETWORKS_KEPT: Final = 32
+"""How many networks stay loaded on each device, however long nobody wanted them."""
+_SERVED_SECONDS: Final = 24 * 3600.0
+"""How long any further one stays that runs may want: reloading it can cost a report its advice."""
 _SHADOW_DEVICE: Final = "cpu"
 
 _LOG: Final = structlog.get_logger(__name__)
@@ -54,8 +58,9 @@ class Registry:
         self._found: tuple[Found, ...] | None = None
         self._seen: dict[str, Artifact] = {}
         self._first_used: dict[str, str] = {}
-        self._serving = _Networks(partial(self._load, device=device), clock)
-        self._shadowing = _Networks(partial(self._load, device=_SHADOW_DEVICE), clock)
+        self._serving = _Networks(partial(self._load, device=device), clock, keep_seconds=_SERVED_SECONDS)
+        # Shadows and replays wait for a network as long as it takes.
+        self._shadowing = _Networks(partial(self._load, device=_SHADOW_DEVICE), clock, keep_seconds=0.0)
 
     async def look(self) -> tuple[Found, ...]:
         """Everything there is now: sound, or refused and why."""
@@ -195,6 +200,10 @@ class Registry:
         """The network of an artifact if it is loaded; only the batcher asks it."""
         return self._serving.ready(sha256)
 
+    def loaded_on(self, sha256: str) -> str | None:
+        """The device that an artifact's network runs on, without asking for it; None: it is not loaded."""
+        return self._serving.device_of(sha256)
+
     async def load(self, sha256: str) -> Network:
         """The network of an artifact, loaded and verified in a thread, once for all who ask.
 
@@ -251,26 +260,48 @@ class Registry:
         return ", ".join(listed) or "none at all"
 
 
+class _Loaded:
+    """A network that is loaded, and when it was last wanted."""
+
+    __slots__ = ("network", "wanted")
+
+    def __init__(self, network: Network, wanted: float) -> None:
+        self.network = network
+        self.wanted = wanted
+
+
 class _Networks:
-    """Networks on one device, each loaded once.
+    """Networks on one device, each loaded once. Of very many, those are let go that nobody wanted for long.
 
     Args:
         load: called in a thread with a SHA-256.
         clock: seconds that only rise.
+        keep_seconds: how long after it was wanted a network is kept, however many there are.
     """
 
-    def __init__(self, load: Callable[[str], Network], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, load: Callable[[str], Network], clock: Callable[[], float], *, keep_seconds: float
+    ) -> None:
         self._load = load
         self._clock = clock
-        self._ready: dict[str, Network] = {}
+        self._keep_seconds = keep_seconds
+        self._loaded: dict[str, _Loaded] = {}
         self._loading: dict[str, asyncio.Task[Network]] = {}
         self._failed: dict[str, tuple[float, ModelRejectedError]] = {}
 
+    def device_of(self, sha256: str) -> str | None:
+        loaded = self._loaded.get(sha256)
+        return None if loaded is None else loaded.network.device
+
     def ready(self, sha256: str) -> Network | None:
-        return self._ready.get(sha256)
+        loaded = self._loaded.get(sha256)
+        if loaded is None:
+            return None
+        loaded.wanted = self._clock()
+        return loaded.network
 
     async def get(self, sha256: str) -> Network:
-        network = self._ready.get(sha256)
+        network = self.ready(sha256)
         if network is not None:
             return network
         failed = self._failed.get(sha256)
@@ -291,9 +322,17 @@ class _Networks:
             _LOG.error("model_rejected", sha256=sha256, reason=error.message)
             raise
         self._failed.pop(sha256, None)
-        self._ready[sha256] = network
+        self._loaded[sha256] = _Loaded(network, self._clock())
         _LOG.info("model_loaded", sha256=sha256, device=network.device)
+        self._let_go()
         return network
+
+    def _let_go(self) -> None:
+        oldest_first = sorted(self._loaded, key=lambda sha256: self._loaded[sha256].wanted)
+        for sha256 in oldest_first[:-NETWORKS_KEPT]:
+            if self._clock() - self._loaded[sha256].wanted >= self._keep_seconds:
+                del self._loaded[sha256]
+                _LOG.info("model_let_go", sha256=sha256)
 
     def _done(self, sha256: str, loading: asyncio.Task[Network]) -> None:
         del self._loading[sha256]
