@@ -136,9 +136,12 @@ class LoggedChoice(Answer):
 
     action: str = Field(description="Name of the action.")
     reason: str | None = Field(
-        description="Why, in words; null: it waited beside other commands, and what for is not in the reply."
+        description="Why, in words; where all of several slots waited, the words of all together; null: it "
+        "waited beside other commands, and what for is not in the reply."
     )
-    confidence: Probability | None = Field(description="Its confidence, 0–1; null with the reason.")
+    confidence: Probability | None = Field(
+        description="Its confidence, 0–1; null: the reply has none for this slot alone."
+    )
     outcome: CommandStatus | None = Field(
         None, description="What became of the command, as far as it is known; null for a WAIT."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from tamiyo_leyline.replay import Replay
 from tamiyo_service.store import MemoryStore, Store
 
 from bench.pretend import PretendTraining
-from tests.service.artifacts import LEARNED
+from tests.service.artifacts import LEARNED, put_artifact
 from tests.service.conftest import Service, serving, sql_store
 from tests.service.plugins import policy_installed
 from tests.service.samples import report, seed
@@ -200,6 +201,48 @@ async def test_a_learned_run_agrees_by_its_stored_words(tmp_path: Path) -> None:
         other = await replay(service, "run", tracker={"plateau_smoothing": 0.0})
         assert other["counts"]["reports"] == 40
         assert not any(slot["replayed"]["fallback"] for item in other["items"] for slot in item["slots"])
+
+
+async def test_a_learned_run_needs_no_artifact_to_agree_by_its_stored_words(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    place = put_artifact(models)
+    pinned = {"policy": {"name": "learned", "version": "mine-1.1.0"}}
+    async with serving(sql_store(tmp_path), models=models) as service:
+        await train(service, "run", 60, **pinned)
+        before = await replay(service, "run", explain=True)
+    shutil.rmtree(place)
+    async with serving(sql_store(tmp_path), models=models) as service:
+        after = await replay(service, "run", explain=True)
+        assert full_agreement(after, 60)
+        assert after["items"] == before["items"]
+        # With other settings it would have to be asked.
+        other = await service.http.post("/runs/run/replay", json={"heuristic": {"preset": "report"}})
+        assert (other.status_code, other.json()["code"]) == (422, "no_artifact")
+        # So it would about what another policy decided.
+        await service.http.post("/runs/run/policy", json={"policy": {"name": "heuristic"}, "reason": "try"})
+        await go_on(service, "run", PretendTraining(seed=1), range(60, 120))
+        back = {"policy": pinned["policy"], "reason": "back"}
+        put_artifact(models)
+        assert (await service.http.post("/runs/run/policy", json=back)).status_code == 200
+    shutil.rmtree(place)
+    async with serving(sql_store(tmp_path), models=models) as service:
+        answer = (await service.http.post("/runs/run/replay")).json()
+        counts = answer["counts"]
+        assert f"another policy decided epoch {counts['reports']}; what the network" in answer["failure"]
+        assert 60 <= counts["reports"] == counts["agreeing"] < 120
+
+
+async def test_a_wait_for_several_slots_has_no_confidence_of_one(live: Service) -> None:
+    await live.http.post("/runs/run/epoch", json=report(0))
+    two = [seed(), seed(seed_id="seed-2", slot_id="slot-2")]
+    reply = await live.http.post("/runs/run/epoch", json=report(1, seeds=two))
+    (wait,) = reply.json()["commands"]
+    one, several = (await replay(live, "run"))["items"]
+    assert [slot["logged"]["confidence"] for slot in one["slots"]] == [
+        one["slots"][0]["replayed"]["confidence"]
+    ]
+    assert [slot["logged"]["confidence"] for slot in several["slots"]] == [None] * 3
+    assert {slot["logged"]["reason"] for slot in several["slots"]} == {wait["reason"]}
 
 
 async def test_a_heuristic_run_through_the_network_tells_margins(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from tamiyo_leyline.replay import Replay as ReplayAnswer
 from tamiyo_leyline.replay import ReplayRequest
 
 from tamiyo_service.clock import from_micros
+from tamiyo_service.errors import ModelRejectedError, NoArtifactError
 from tamiyo_service.learned.activation import Activations
 from tamiyo_service.learned.artifacts import Network
 from tamiyo_service.learned.registry import Registry
@@ -42,6 +43,10 @@ _CAME_TO_NOTHING: Final = (CommandStatus.REFUSED, CommandStatus.FAILED)
 _LOG: Final = structlog.get_logger(__name__)
 
 
+class NetworkAbsentError(Exception):
+    """A network would have to be asked that is not here."""
+
+
 class Prepared(NamedTuple):
     """A replay that can begin: everything that can be refused has been looked at."""
 
@@ -52,7 +57,7 @@ class Prepared(NamedTuple):
     engine: Engine
     """To replay with."""
     network: Network | None
-    """That the policy asks; None: it asks none."""
+    """That the policy asks; None: it asks none, or only what the run has asked already."""
     line: Line
 
 
@@ -81,13 +86,16 @@ class Replays:
             NoArtifactError, InvalidConfigError, ModelRejectedError: if the policy cannot be had.
             InvalidRequestError: if there is no such attempt.
         """
-        logged = self._engines.of_run(run).config
-        config = await self._settled(request.applied_to(logged))
-        engine = self._engines.of(config)
-        network = None
-        if isinstance(engine.policy, AskingPolicy):
-            # A second network on the CPU: who reports does not wait, and nothing depends on a deadline.
-            network = await self._registry.load_for_shadows(engine.policy.sha256)
+        own = self._engines.of_run(run)
+        logged = own.config
+        config = request.applied_to(logged)
+        try:
+            engine, network = await self._with_network(config)
+        except (NoArtifactError, ModelRejectedError):
+            if config != logged:
+                raise
+            # What the network of the run said is stored; it need not be here any more.
+            engine, network = own, None
         line = await line_of(self._store, run, request.attempt, request.until_epoch)
         return Prepared(run, request, logged, engine, network, line)
 
@@ -104,11 +112,15 @@ class Replays:
                 break
         yield work.tail()
 
-    async def _settled(self, config: RunConfig) -> RunConfig:
-        if config.policy.name != LEARNED:
-            return config
-        await self._registry.look()
-        return await self._activations.pinned(config)
+    async def _with_network(self, config: RunConfig) -> tuple[Engine, Network | None]:
+        if config.policy.name == LEARNED:
+            await self._registry.look()
+            config = await self._activations.pinned(config)
+        engine = self._engines.of(config)
+        if not isinstance(engine.policy, AskingPolicy):
+            return engine, None
+        # A second network on the CPU: who reports does not wait, and nothing depends on a deadline.
+        return engine, await self._registry.load_for_shadows(engine.policy.sha256)
 
 
 class _Work:
@@ -145,6 +157,12 @@ class _Work:
         for record in page:
             try:
                 text = self._report(record)
+            except NetworkAbsentError:
+                self.failure = (
+                    f"another policy decided epoch {record.entry.epoch}; what the network of this one would"
+                    " have said is not known, for its artifact is not here: put it back into TAMIYO_MODELS"
+                )
+                break
             except Exception as error:  # noqa: BLE001 - a policy may be anybody's; what came before is told
                 _LOG.error("replay_failed", run_id=self._prepared.run.run_id, exc_info=error)
                 self.failure = f"the policy failed at epoch {record.entry.epoch}: {error!r}"[:1000]
@@ -199,10 +217,12 @@ class _Work:
 
     def _advice(self, question: ReplayQuestion, record: Record, decided_by: PolicyIdentity) -> Advice | None:
         asked, network = question.observation.questions, self._prepared.network
-        if not asked or network is None:
+        if not asked:
             return None
         if self._same_questions and self._gathered.first is None and self._is_own(decided_by):
             return advice_of(record.entry.advice)
+        if network is None:
+            raise NetworkAbsentError
         try:
             return joined_advice(network.advise(asked))
         except (RuntimeError, ValueError) as error:

@@ -152,13 +152,14 @@ def _logged(one: Replayed, command: AdaptationCommand | None, action: str, fates
             confidence=command.confidence,
             outcome=fates.get(command.command_id),
         )
-    # A reply that only waits has one WAIT for all slots; beside other commands it has none.
+    # A reply that only waits has one WAIT for all slots, with their reasons joined and the lowest confidence;
+    # beside other commands it has none.
     first = one.logged.commands[0]
     waits = first.command_type is CommandType.REQUEST_STATE
     return LoggedChoice(
         action=action,
         reason=first.reason if waits else None,
-        confidence=first.confidence if waits else None,
+        confidence=first.confidence if waits and len(one.slots) == 1 else None,
     )
 
 
