@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+from tamiyo_client.settings import Endpoint
+from tamiyo_client.transport import client_options
 
 _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 15.0
@@ -54,9 +56,10 @@ def await_service(url: str) -> None:
 
     Raises:
         ServiceNotStartedError: if it is not within 30 seconds.
+        UsageError: if the environment names a proxy or certificates that cannot be used.
     """
     deadline = time.monotonic() + _START_SECONDS
-    with httpx.Client(base_url=url, timeout=1.0) as client:
+    with httpx.Client(base_url=url, timeout=1.0, **client_options(Endpoint(url, {}))) as client:
         while not _is_ready(client):
             if time.monotonic() > deadline:
                 raise ServiceNotStartedError(f"no service at {url} is ready")

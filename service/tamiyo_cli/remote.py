@@ -14,7 +14,9 @@ from urllib.parse import quote, urlsplit
 import httpx
 import typer
 from pydantic import BaseModel, ValidationError
-from tamiyo_client.settings import API_KEY_VARIABLE
+from tamiyo_client import UsageError
+from tamiyo_client.settings import API_KEY_VARIABLE, Endpoint
+from tamiyo_client.transport import client_options
 from tamiyo_leyline import LEYLINE_VERSION, ProblemCode
 from tamiyo_leyline.api import LEYLINE_HEADER, MAX_PAGE, Page
 from tamiyo_leyline.fields import RUN_ID_PATTERN
@@ -26,7 +28,6 @@ Answer = TypeVar("Answer", bound=BaseModel)
 
 _SECONDS: Final = 10.0
 _CONNECT_SECONDS: Final = 5.0
-_LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 _KEY_REMEDY: Final = f"export {API_KEY_VARIABLE}=KEY, with a key that `tamiyo keys create` made"
 _RUN_ID: Final = re.compile(RUN_ID_PATTERN)
 _SCHEME: Final = re.compile(r"\A(?:[a-z0-9+.-]*:/+)?", re.IGNORECASE)
@@ -126,14 +127,20 @@ class Remote:
 
     def __init__(self, url: str, *, read_seconds: float | None = _SECONDS) -> None:
         _require_address(url)
+        headers = {LEYLINE_HEADER: LEYLINE_VERSION} | _authorization()
         try:
             self._client = httpx.Client(
                 base_url=url,
-                headers={LEYLINE_HEADER: LEYLINE_VERSION} | _authorization(),
+                headers=headers,
                 timeout=httpx.Timeout(_SECONDS, read=read_seconds, connect=_CONNECT_SECONDS),
-                # No proxy of the environment reaches a service on this very machine.
-                mounts={f"all://{host}": None for host in _LOOPBACK},
+                **client_options(Endpoint(url, headers)),
             )
+        except UsageError as error:
+            why = str(error.__cause__).rstrip(".")
+            raise RefusedError(
+                f"no connection can be set up as the environment says: {why}; look at HTTP_PROXY, "
+                "HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE and SSL_CERT_DIR"
+            ) from error
         except httpx.InvalidURL as error:
             raise RefusedError(f"{_harmless_address(url)} is no address: {error}") from error
 

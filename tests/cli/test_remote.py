@@ -158,6 +158,24 @@ def test_a_proxy_is_asked_for_other_machines() -> None:
     assert "http://tamiyo.invalid/runs?limit=51 answers 502; is that a Tamiyo service?" in told
 
 
+def test_networks_in_no_proxy_are_reached_directly(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The address of any machine, which is this one where nobody else listens, and no loopback address.
+    with answering(502) as proxy, answering(200, '{"items": [], "next_cursor": null}') as url:
+        anywhere = url.replace("127.0.0.1", "0.0.0.0")  # called, not listened on
+        monkeypatch.setenv("NO_PROXY", "10.0.0.0/8")
+        assert "answers 502" in refusal("runs", "--url", anywhere, proxy=proxy)
+        monkeypatch.setenv("NO_PROXY", "10.0.0.0/8, 0.0.0.0/8")
+        result = CliRunner().invoke(app, ["runs", "--url", anywhere], env={"HTTP_PROXY": proxy})
+    assert (result.exit_code, result.output) == (0, "no runs yet\n")
+
+
+@pytest.mark.parametrize("proxy", ["socks5://tamiyo.invalid:1", "ftp://tamiyo.invalid", "http://[::1"])
+def test_a_proxy_that_cannot_be_used_is_told_of_in_a_line(proxy: str) -> None:
+    told = refusal("runs", "--url", "http://tamiyo.invalid", proxy=proxy)
+    assert "no connection can be set up as the environment says" in told
+    assert "look at HTTP_PROXY" in told
+
+
 @every_command
 def test_who_has_no_key_is_told_how_to_give_one(command: tuple[str, ...]) -> None:
     detail = "this takes a key; send Authorization: Bearer KEY"
