@@ -187,10 +187,15 @@ def test_a_run_that_is_not_there_says_so(site: Site) -> None:
     expect(page.get_by_role("alert").first).to_contain_text("there is no run nobody")
     expect(page.get_by_text("Not there")).to_be_visible()
     expect(page.get_by_role("region", name="Curves")).to_be_hidden()
+    expect(page.get_by_role("button", name="Replay")).to_be_hidden()
+    asked = "performance.getEntriesByType('resource').map((entry) => new URL(entry.name).pathname)"
+    assert "/runs/nobody/series" in page.evaluate(asked)
+    assert "/runs/nobody/events" not in page.evaluate(asked)
     site.trainings.create("nobody")
     site.trainings.train("nobody", 5)
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("region", name="Curves")).to_be_visible()
+    expect(page.get_by_role("button", name="Replay")).to_be_visible()
     expect(page.get_by_text("Live", exact=True)).to_be_visible()
 
 

@@ -104,6 +104,8 @@ export function runPlace(place, [id], parameters) {
     } catch (error) {
       if (error.name === "AbortError") return;
       if (error.code === "run_not_found" && !state.run) standAside();
+      // A service that is not there is back when the stream is.
+      else followIt();
       show(wrong, trouble(error, askAll));
     }
   }
@@ -152,7 +154,6 @@ export function runPlace(place, [id], parameters) {
   }
 
   const ticking = window.setInterval(() => state.run && head.update(state.run, state.series), 5000);
-  followIt();
   askAll();
   if (parameters.has("epoch")) {
     const attempt = parameters.get("attempt");

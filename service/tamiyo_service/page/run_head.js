@@ -18,6 +18,7 @@ export function runHead(id, live, changed) {
   const compare = h("button", { type: "button", class: "quiet", on: { click: () => pickRun(id, (other) => go(toCompare(id, other))) } }, "Compare");
   const replay = h("button", { type: "button", class: "quiet", on: { click: () => go(toReplay(id)) } }, "Replay");
   const orders = ordering(id, changed);
+  const buttons = h("div", { class: "buttons", hidden: true }, replay, compare, edit, orders.buttons, steer);
   const holding = h("div", { class: "hold-line", hidden: true });
   let run = null;
   const shown = {};
@@ -30,7 +31,7 @@ export function runHead(id, live, changed) {
       "div",
       { class: "heading" },
       h("div", { class: "title" }, h("h1", { class: "run-id" }, id), h("div", { class: "under-title" }, status, policy, live.sign)),
-      h("div", { class: "buttons" }, replay, compare, edit, orders.buttons, steer),
+      buttons,
     ),
     labels,
     holding,
@@ -40,6 +41,7 @@ export function runHead(id, live, changed) {
 
   function update(fresh, series) {
     run = fresh;
+    buttons.hidden = false;
     orders.update(run);
     const standing = statusOf(run, Date.now());
     const last = { standing, status: run.status, result: run.result, labels: run.labels, hold: run.hold };
