@@ -11,7 +11,7 @@ from tamiyo_core.policy import Question, RowAdvice
 from tamiyo_leyline import PolicyChoice, RunConfig
 from tamiyo_models.manifest import SelfTestRow
 from tamiyo_service.errors import ModelRejectedError, NoArtifactError
-from tamiyo_service.learned.artifacts import Artifact, Library
+from tamiyo_service.learned.artifacts import Artifact
 from tamiyo_service.learned.registry import (
     FAILURE_STANDS_SECONDS,
     NETWORKS_KEPT,
@@ -71,19 +71,9 @@ async def test_shadows_have_networks_of_their_own() -> None:
     assert await registry.load(sha256) is not own
 
 
-class Sized:
-    """As much of a network as the registry looks at."""
-
-    device = "cpu"
-
-    def __init__(self, artifact: Artifact, _device: str) -> None:
-        self.sha256 = artifact.sha256
-
-
 @pytest.fixture
-def crowded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Registry, Seconds, list[str]]:
-    """A registry of more artifacts than stay loaded, and their SHA-256s; loading one takes no time."""
-    monkeypatch.setattr(Library, "load", lambda _self, artifact, device: Sized(artifact, device))
+def crowded(tmp_path: Path) -> tuple[Registry, Seconds, list[str]]:
+    """A registry of more artifacts than stay loaded, and their SHA-256s."""
     for number in range(NETWORKS_KEPT + 3):
         put_artifact(tmp_path, f"1.{number}")
     seconds = Seconds()
