@@ -216,7 +216,7 @@ async def test_a_fallback_is_an_input_and_is_replayed(tmp_path: Path) -> None:
     async with serving(sql_store(tmp_path), model_deadline=1e-9) as service:
         await service.http.put("/runs/run", json=LEARNED)
         # Not in memory any more: the network is still there, and has no time to answer.
-        service.app.state.services.registry._serving._ready.clear()
+        service.app.state.services.registry._serving._loaded.clear()
         answer = await service.http.post("/runs/run/epoch", json=lively(0, 1))
         assert "was not loaded within" in answer.json()["commands"][0]["reason"]
     async with serving(sql_store(tmp_path)) as service:
