@@ -119,23 +119,35 @@ class Batcher:
             self.tally.asking.observe(time.perf_counter() - began, len(asked))
 
     async def _advise(self, policy: AskingPolicy, asked: Sequence[Questions]) -> list[Advice]:
-        now = asyncio.get_running_loop().time()
-        until = now + self._deadline
-        try:
-            # Once a report has waited for a network in vain, those after it go on without until it is there.
-            async with asyncio.timeout_at(now if policy.sha256 in self._late else until):
-                network = self._networks.ready(policy.sha256) or await self._networks.load(policy.sha256)
-        except TimeoutError:
-            self._late.add(policy.sha256)
-            why = f"the network was not loaded within {self._deadline:g} s"
-            return self._without(why, policy, "deadline", asked)
-        except TamiyoError as error:
+        until = asyncio.get_running_loop().time() + self._deadline
+        network = self._networks.ready(policy.sha256)
+        if network is None:
+            try:
+                network = await self._loaded(policy.sha256, until)
+            except TimeoutError:
+                why = f"the network was not loaded within {self._deadline:g} s"
+                return self._without(why, policy, "deadline", asked)
+            except TamiyoError as error:
+                why = f"the network cannot be used: {error.message}"
+                return self._without(why, policy, "rejected", asked)
+        elif self._late:
             self._late.discard(policy.sha256)
-            why = f"the network cannot be used: {error.message}"
-            return self._without(why, policy, "rejected", asked)
-        self._late.discard(policy.sha256)
         advice = self._here(policy, network, asked)
         return advice if advice is not None else await self._in_line(policy, network, asked, until)
+
+    async def _loaded(self, sha256: str, until: float) -> Network:
+        """A network by that moment. Who comes after others waited in vain does not wait until it is there."""
+        try:
+            async with asyncio.timeout_at(0.0 if sha256 in self._late else until):
+                network = await self._networks.load(sha256)
+        except TimeoutError:
+            self._late.add(sha256)
+            raise
+        except TamiyoError:
+            self._late.discard(sha256)
+            raise
+        self._late.discard(sha256)
+        return network
 
     def _here(
         self, policy: AskingPolicy, network: Network, asked: Sequence[Questions]
@@ -164,17 +176,19 @@ class Batcher:
             return self._without(why, policy, "overloaded", asked)
         loop = asyncio.get_running_loop()
         item = _Item(asked, rows, loop.create_future())
+        # What is still in line then is passed by.
+        lapse = loop.call_at(until, _tell, (item,), ())
         self._pending += rows
         self._waiting.setdefault(network.sha256, []).append(item)
         self._schedule(loop)
         try:
-            async with asyncio.timeout_at(until):
-                return self._noted(policy, await item.future)
-        except TimeoutError:
-            # Cancelled with this: what is still in line is passed by.
-            return self._without(f"no advice within {self._deadline:g} s", policy, "deadline", asked)
+            advice = await item.future
         finally:
+            lapse.cancel()
             self._pending -= rows
+        if not advice:
+            return self._without(f"no advice within {self._deadline:g} s", policy, "deadline", asked)
+        return self._noted(policy, advice)
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         """Hand over at the end of this turn of the loop: those who are served in it join."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -156,11 +157,10 @@ class NetworkTally:
         recent = self.recent.get(policy)
         if recent is None:
             recent = self.recent.setdefault(policy, deque(maxlen=RECENT_ROWS))
-        for one in advice:
-            if isinstance(one, str):
-                self.fallbacks[policy, "unanswered"] += 1
-            else:
-                recent.extend(one)
+        answered = [one for one in advice if not isinstance(one, str)]
+        recent.extend(chain.from_iterable(answered))
+        if len(answered) < len(advice):
+            self.fallbacks[policy, "unanswered"] += len(advice) - len(answered)
 
 
 class LiveTally:
