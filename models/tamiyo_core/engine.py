@@ -69,6 +69,16 @@ class Observation(NamedTuple):
     """For the network of the run's policy; none: it can decide right away."""
 
 
+class Considered(NamedTuple):
+    """What the policy decides about an observation, before an operator is heard."""
+
+    observation: Observation
+    context: DecisionContext
+    """With the advice."""
+    policy_state: Any
+    decisions: tuple[Decision, ...]
+
+
 class Step(NamedTuple):
     """What one report led to."""
 
@@ -187,6 +197,12 @@ class Engine:
             held: whether an operator holds the run.
             draw: uniform in [0, 1), for policies that explore.
         """
+        return self.ask(self.take_in(state, report, held=held, draw=draw))
+
+    def take_in(
+        self, state: RunState, report: EpochReport, *, held: bool = False, draw: float = 1.0
+    ) -> Observation:
+        """The first half of `observe`: the report, and nothing asked yet."""
         seeds = ordered_seeds(report)
         changes = compare_seeds(state.tracker.seeds, seeds)
         ledger = self._ledger.advance(
@@ -194,8 +210,14 @@ class Engine:
         )
         tracker, signals = self.tracker.observe(state.tracker, report, changes)
         context = self._context(ledger.state, report.epoch, held=held, draw=draw)
-        questions = self.asks.questions(state.policy, signals, context) if self.asks is not None else ()
-        return Observation(state, report, seeds, changes, ledger, tracker, signals, context, questions)
+        return Observation(state, report, seeds, changes, ledger, tracker, signals, context, ())
+
+    def ask(self, observation: Observation) -> Observation:
+        """The second half of `observe`: with what the network is asked, if there is one."""
+        if self.asks is None:
+            return observation
+        state, _, _, _, _, _, signals, context, _ = observation
+        return observation._replace(questions=self.asks.questions(state.policy, signals, context))
 
     def conclude(
         self,
@@ -222,10 +244,35 @@ class Engine:
         Raises:
             IllegalDecisionError: if the policy breaks its contract.
         """
-        state, report, _, changes, ledger, tracker, signals, context, questions = observation
+        return self.answer(
+            self.consider(observation, advice),
+            decision_id=decision_id,
+            now=now,
+            hold=hold,
+            backfill=backfill,
+            override=override,
+        )
+
+    def consider(self, observation: Observation, advice: Advice | None = None) -> Considered:
+        """The first half of `conclude`: what the policy decides."""
+        state, _, _, _, _, _, signals, context, questions = observation
         if advice is not None:
             context = context._replace(advice=advice, questions=questions)
-        policy_state, decisions = self.policy.decide(state.policy, signals, context)
+        return Considered(observation, context, *self.policy.decide(state.policy, signals, context))
+
+    def answer(
+        self,
+        considered: Considered,
+        *,
+        decision_id: str,
+        now: datetime,
+        hold: str | None = None,
+        backfill: bool = False,
+        override: Override | None = None,
+    ) -> Step:
+        """The second half of `conclude`: holds and orders heard, commands and events made; see there."""
+        observation, context, policy_state, decisions = considered
+        _, report, _, changes, ledger, tracker, signals, _, _ = observation
         if backfill:
             decisions = (observed_only(context),)
         else:

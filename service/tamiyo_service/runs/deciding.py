@@ -99,9 +99,9 @@ async def decide(cases: Sequence[Case], advisor: Advisor, clock: Clock, tally: R
 
 
 def observe(cases: Sequence[Case]) -> list[Observation]:
-    """The first half of deciding: every report taken in by its run's engine."""
-    return [
-        case.session.engine.observe(
+    """The first half of deciding: every report taken in by its run's engine, then all questions asked."""
+    taken = [
+        case.session.engine.take_in(
             case.session.standing.state,
             case.report,
             held=case.session.standing.hold is not None,
@@ -109,6 +109,7 @@ def observe(cases: Sequence[Case]) -> list[Observation]:
         )
         for case in cases
     ]
+    return [case.session.engine.ask(observation) for case, observation in zip(cases, taken, strict=True)]
 
 
 def conclude(
@@ -126,17 +127,20 @@ def conclude(
         now: UTC.
     """
     ids = [decision_id(case.session.run_id, case.report.attempt, case.report.epoch) for case in cases]
+    considered = [
+        case.session.engine.consider(observation, advice)
+        for case, observation, advice in zip(cases, observations, advices, strict=True)
+    ]
     steps = [
-        case.session.engine.conclude(
-            observation,
+        case.session.engine.answer(
+            one,
             decision_id=decision,
             now=now,
             hold=case.session.standing.hold,
             backfill=case.backfill,
-            advice=advice,
             override=case.session.standing.override,
         )
-        for case, observation, decision, advice in zip(cases, observations, ids, advices, strict=True)
+        for case, one, decision in zip(cases, considered, ids, strict=True)
     ]
     replies = [
         reply_json(case.session.run_id, case.report, decision, step, case.session.engine.policy)
