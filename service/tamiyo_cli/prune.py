@@ -12,7 +12,7 @@ from pathlib import Path
 import typer
 from tamiyo_service.clock import from_micros
 from tamiyo_service.errors import TamiyoError
-from tamiyo_service.pruning import PruneError, Vacuumed, pruning, vacuum
+from tamiyo_service.pruning import PruneError, Vacuumed, pruning, require_vacuumable, vacuum
 from tamiyo_service.retention.archive import ArchiveError
 from tamiyo_service.retention.durations import parse_duration
 from tamiyo_service.retention.rules import Rules
@@ -50,6 +50,8 @@ def prune_runs(
         if dry_run:
             asyncio.run(_list(url, rules, as_json=as_json))
         else:
+            if vacuum_after:
+                require_vacuumable(url)
             swept = asyncio.run(_sweep(url, rules, settings.archive if archive is None else archive))
             _write(swept, vacuum(url) if vacuum_after else None, as_json=as_json)
     except (TamiyoError, PruneError, ArchiveError, DatabaseUrlError, DatabaseUnusableError) as error:

@@ -59,16 +59,27 @@ async def pruning(
         await store.close()
 
 
+def require_vacuumable(url: str) -> SqliteDatabase:
+    """The database, if it is one that is vacuumed.
+
+    Raises:
+        PruneError: if it is not.
+    """
+    database = database_at(url)
+    if not isinstance(database, SqliteDatabase):
+        raise PruneError(
+            "only SQLite files are vacuumed; PostgreSQL reuses the space by itself: leave --vacuum out"
+        )
+    return database
+
+
 def vacuum(url: str) -> Vacuumed:
     """Rewrite an SQLite database without its free pages; nobody can write to it meanwhile.
 
     Raises:
         PruneError: if it is no SQLite database, or cannot be rewritten now.
     """
-    database = database_at(url)
-    if not isinstance(database, SqliteDatabase):
-        raise PruneError("only SQLite files are vacuumed; PostgreSQL reuses the space by itself")
-    path = database.path.absolute()
+    path = require_vacuumable(url).path.absolute()
     before = _size(path)
     try:
         with closing(sqlite3.connect(path, timeout=_PATIENCE_SECONDS, isolation_level=None)) as connection:

@@ -108,6 +108,14 @@ def test_an_sqlite_file_is_made_smaller(url: str) -> None:
     assert "the database went from" in output
 
 
+def test_what_cannot_be_vacuumed_is_refused_before_anything_is_deleted() -> None:
+    nowhere = "postgresql://tamiyo@127.0.0.1:9/tamiyo"
+    code, output = invoke("prune", "--silent-for", "30d", "--database-url", nowhere, "--vacuum")
+    assert code == 1
+    assert "only SQLite files are vacuumed" in output
+    assert "leave --vacuum out" in output
+
+
 def test_pruning_says_what_is_missing() -> None:
     code, output = invoke("prune")
     assert code == 2

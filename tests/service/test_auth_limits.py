@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 import pytest
 from pydantic import ValidationError
@@ -111,6 +113,19 @@ async def test_a_run_about_which_too_much_is_sent_is_spared_and_no_other() -> No
         results = (await service.http.post("/epochs", json={"reports": batch})).json()["results"]
         assert [result["status"] for result in results] == [429, 200, 200, 429]
         assert (await service.http.get("/runs")).status_code == 200
+
+
+async def test_after_a_refused_report_a_batch_lets_no_later_one_of_its_run_in() -> None:
+    # Its bucket fills again a hundred times while the batch is read.
+    async with serving(MemoryStore(), rate_limit_run="2000/20") as service:
+        batch = [{"run_id": "run", "report": report(epoch)} for epoch in range(1000)]
+        results = (await service.http.post("/epochs", json={"reports": batch})).json()["results"]
+        statuses = [result["status"] for result in results]
+        taken = statuses.count(200)
+        assert 20 <= taken < 1000
+        assert statuses == [200] * taken + [429] * (1000 - taken)
+        await asyncio.sleep(0.1)
+        assert (await service.report("run", taken)).status_code == 200
 
 
 async def test_signing_in_counts_as_what_its_key_sends() -> None:

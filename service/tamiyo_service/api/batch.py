@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
@@ -39,7 +38,7 @@ _RESULT_BYTES: Final = 1024
 )
 async def report_epochs(request: Request, services: Wired, calling: Calling) -> Response:
     """Report up to 1 024 epochs of any runs; each gets a reply or a problem of its own, in order."""
-    items = await _items(await request.body(), partial(_require_admitted, services, calling))
+    items = await _items(await request.body(), _Admission(services, calling))
     reports = [(item.run_id, item.report) for item in items if isinstance(item, BatchItem)]
     answers = iter(await services.batches.answer(reports))
     results, turns = list[str](), Turns()
@@ -88,9 +87,36 @@ def _item(element: bytes, number: int, require_admitted: Callable[[str], None]) 
     return item
 
 
-def _require_admitted(services: Services, caller: Caller, run_id: str) -> None:
-    caller.require_run(run_id)
-    services.guard.count_report(run_id)
+class _Admission:
+    """Lets the reports of one batch in.
+
+    Args:
+        services: count them.
+        caller: who sends the batch.
+    """
+
+    def __init__(self, services: Services, caller: Caller) -> None:
+        self._services = services
+        self._caller = caller
+        self._refused: dict[str, RateLimitedError] = {}
+
+    def __call__(self, run_id: str) -> None:
+        """Return if a run may be reported about.
+
+        Raises:
+            RunNotFoundError: if the caller's key is not for it.
+            RateLimitedError: if too much is reported about it, now or earlier in the batch: once a later
+                epoch is decided, the refused one never can be.
+        """
+        self._caller.require_run(run_id)
+        earlier = self._refused.get(run_id)
+        if earlier is not None:
+            raise RateLimitedError(earlier.message, earlier.seconds)
+        try:
+            self._services.guard.count_report(run_id)
+        except RateLimitedError as error:
+            self._refused[run_id] = RateLimitedError(error.message, error.seconds)
+            raise
 
 
 def result_json(answer: Reply | Refusal | Problem) -> str:
