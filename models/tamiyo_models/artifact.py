@@ -21,7 +21,7 @@ import importlib.util
 import os
 import stat
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -113,6 +113,20 @@ class Network:
     def warm_up(self) -> None:
         """Run every batch size that is prepared once, so that the first question is as fast as the next."""
         self._advisor.warm_up()
+
+
+def places(own: Path | None) -> Iterator[tuple[Path, bool]]:
+    """The directories laid out like artifacts, and whether each came with the package.
+
+    Of two with the same name and version the first one counts: what came with the package.
+
+    Args:
+        own: directory laid out ``<name>/<version>/``; None: only what came with the package.
+    """
+    for root, shipped in ((SHIPPED, True), (own, False)):
+        if root is not None:
+            for manifest in sorted(root.glob(f"*/*/{MANIFEST_NAME}")):
+                yield manifest.parent, shipped
 
 
 def read_manifest(directory: Path, *, check_files: bool = False) -> Manifest:

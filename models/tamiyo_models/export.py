@@ -83,7 +83,6 @@ def export_network(
             or if what was written does not answer as the network does; the directory is unchanged.
         OSError: if it cannot be written.
     """
-    require_place(directory, replace=replace)
     network = network.eval()
     deployed = DeployedNetwork(network).eval()
     files: dict[FileFormat, bytes] = {

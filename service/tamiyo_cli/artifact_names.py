@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
 
 from tamiyo_models import SHIPPED, ArtifactError
-
-_MANIFEST: Final = "manifest.json"
+from tamiyo_models.artifact import places
+from tamiyo_models.manifest import MANIFEST_NAME
 
 
 def artifact_named(artifact: Path) -> Path:
@@ -66,19 +65,16 @@ def twin_of(directory: Path) -> Path | None:
     if not own or directory.parent.parent != SHIPPED:
         return None
     other = Path(own) / directory.parent.name / directory.name
-    if not (other / _MANIFEST).is_file():
+    if not (other / MANIFEST_NAME).is_file():
         return None
-    same = (other / _MANIFEST).read_bytes() == (directory / _MANIFEST).read_bytes()
+    same = (other / MANIFEST_NAME).read_bytes() == (directory / MANIFEST_NAME).read_bytes()
     return None if same else other
 
 
 def _known() -> dict[str, Path]:
-    """Directories by ``NAME/VERSION``; as for services, what comes with Tamiyo goes before one's own."""
+    """Directories by ``NAME/VERSION``."""
     own = os.environ.get("TAMIYO_MODELS")
-    folders = (SHIPPED, *([Path(own)] if own else ()))
     known: dict[str, Path] = {}
-    for folder in folders:
-        for manifest in sorted(folder.glob(f"*/*/{_MANIFEST}")):
-            directory = manifest.parent
-            known.setdefault(f"{directory.parent.name}/{directory.name}", directory)
+    for directory, _ in places(Path(own) if own else None):
+        known.setdefault(f"{directory.parent.name}/{directory.name}", directory)
     return known

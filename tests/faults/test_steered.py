@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import httpx
+from tamiyo_cli import sse
 
 from tests.faults.services import running
-from tests.faults.trainers import PATIENCE, listed, lively
+from tests.faults.trainers import PAUSE, AtWork, listed, lively
 from tests.service.processes import free_port
 
 RUNS: Final = ("a", "b", "c")
@@ -20,7 +21,6 @@ BETWEEN_KILLS: Final = 60
 """Decisions."""
 BACK: Final = 12
 """Epochs after which a trainer goes back by a few."""
-_PAUSE: Final = 0.02
 _ACTS: Final[tuple[tuple[str, str, dict[str, Any] | None], ...]] = (
     ("PUT", "hold", {"reason": "look"}),
     ("DELETE", "hold", None),
@@ -33,7 +33,7 @@ _ACTS: Final[tuple[tuple[str, str, dict[str, Any] | None], ...]] = (
 )
 
 
-class Crowd:
+class Crowd(AtWork):
     """Trainers and operators of some runs, none of whom gives up.
 
     Args:
@@ -46,27 +46,24 @@ class Crowd:
     """
 
     def __init__(self, url: str) -> None:
+        super().__init__()
         self.told: dict[tuple[str, int, int], dict[str, Any]] = {}
         self.noted: dict[str, set[str]] = {run_id: set() for run_id in RUNS}
         self.acts = 0
         self._http = httpx.AsyncClient(base_url=url, timeout=30)
-        self._enough = False
-        self._all = asyncio.gather(*map(self._train, RUNS), *map(self._steer, RUNS))
 
-    async def progress(self, decisions: int) -> None:
-        """Wait until so many more decisions have been acknowledged."""
-        wanted = len(self.told) + decisions
-        async with asyncio.timeout(PATIENCE):
-            while len(self.told) < wanted:
-                if self._all.done():
-                    await self._all
-                await asyncio.sleep(0.002)
+    @property
+    def decisions(self) -> int:
+        """Acknowledged so far."""
+        return len(self.told)
+
+    def start(self) -> None:
+        """Begin to train, and to steer."""
+        self.begin(*map(self._train, RUNS), *map(self._steer, RUNS))
 
     async def finish(self) -> None:
         """Let everybody finish what they are at."""
-        self._enough = True
-        async with asyncio.timeout(PATIENCE):
-            await self._all
+        await super().finish()
         await self._http.aclose()
 
     async def _train(self, run_id: str) -> None:
@@ -98,18 +95,18 @@ class Crowd:
             answer = await self._done(method, f"/runs/{run_id}/{path}", body)
             assert answer.status_code in (200, 404, 409, 422), answer.text
             self.acts += answer.status_code == 200
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(PAUSE)
 
     async def _done(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
         while True:
             try:
                 answer = await self._http.request(method, path, json=body)
             except httpx.TransportError:
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(PAUSE)
                 continue
             if answer.status_code != 503:
                 return answer
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(PAUSE)
 
 
 async def test_what_operators_and_trainers_did_is_all_there_after_kills_and_every_view_tells_the_same(
@@ -117,6 +114,7 @@ async def test_what_operators_and_trainers_did_is_all_there_after_kills_and_ever
 ) -> None:
     port = free_port()
     crowd = Crowd(f"http://127.0.0.1:{port}")
+    crowd.start()
     for _ in range(KILLS):
         with running(database_url, port) as service:
             await crowd.progress(BETWEEN_KILLS)
@@ -161,10 +159,9 @@ def events(http: httpx.Client, decisions: int) -> Iterator[dict[str, Any]]:
     """What the live stream tells from the first thing on, until it has told so many decisions."""
     told = 0
     with http.stream("GET", "/events?since_id=0") as stream:
-        for line in stream.iter_lines():
-            if line.startswith("data:"):
-                event: dict[str, Any] = json.loads(line.removeprefix("data:"))
-                yield event
-                told += event["type"] == "decision"
+        for event in sse.events(stream.iter_lines(), "0"):
+            if event.data:
+                yield json.loads(event.data)
+                told += event.type == "decision"
                 if told == decisions:
                     return

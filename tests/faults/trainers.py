@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Final
 
 import httpx
@@ -20,7 +21,7 @@ Essence = list[dict[str, Any]]
 """Commands, apart from when they were issued."""
 PATIENCE: Final = 60.0
 """Seconds after which what a test waits for is taken not to come."""
-_PAUSE: Final = 0.02
+PAUSE: Final = 0.02
 """Seconds between two tries of who is not served, so as to leave the machine to those who mend it."""
 
 
@@ -39,7 +40,47 @@ def essence(reply: bytes) -> Essence:
     return [{key: value for key, value in command.items() if key != "issued_at"} for command in commands]
 
 
-class Trainers:
+class AtWork(ABC):
+    """Many who work at once, each until it is enough."""
+
+    def __init__(self) -> None:
+        self._enough = False
+        self._work: asyncio.Future[Any] | None = None
+
+    @property
+    @abstractmethod
+    def decisions(self) -> int:
+        """Acknowledged so far."""
+
+    def begin(self, *work: Coroutine[Any, Any, None]) -> None:
+        """Begin to work."""
+        self._work = asyncio.gather(*work)
+        # When a test fails nobody asks them what became of them.
+        self._work.add_done_callback(lambda work: work.cancelled() or work.exception())
+
+    async def progress(self, decisions: int) -> None:
+        """Wait until so many more decisions have been acknowledged."""
+        wanted = self.decisions + decisions
+        await self.until(lambda: self.decisions >= wanted)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until a condition holds, while they work."""
+        assert self._work is not None
+        async with asyncio.timeout(PATIENCE):
+            while not holds():
+                if self._work.done():
+                    await self._work
+                await asyncio.sleep(0.002)
+
+    async def finish(self) -> None:
+        """Let everybody finish what they are at."""
+        assert self._work is not None
+        self._enough = True
+        async with asyncio.timeout(PATIENCE):
+            await self._work
+
+
+class Trainers(AtWork):
     """Trainers of a run each, which report epoch after epoch, each until it is acknowledged.
 
     Args:
@@ -62,14 +103,13 @@ class Trainers:
         key: str | None = None,
         pause: float = 0.0,
     ) -> None:
+        super().__init__()
         self.told: dict[str, list[bytes]] = {run_id: [] for run_id in run_ids}
         self.refused: list[tuple[str, str | None]] = []
         self._urls = url
         self._patient = patient
         self._headers = bearer(key)
         self._pause = pause
-        self._enough = False
-        self._training: asyncio.Future[Any] | None = None
 
     @property
     def decisions(self) -> int:
@@ -78,30 +118,7 @@ class Trainers:
 
     def start(self) -> None:
         """Begin to train."""
-        self._training = asyncio.gather(*map(self._train, self.told))
-        # When a test fails nobody asks them what became of them.
-        self._training.add_done_callback(lambda training: training.cancelled() or training.exception())
-
-    async def progress(self, decisions: int) -> None:
-        """Wait until so many more decisions have been acknowledged."""
-        wanted = self.decisions + decisions
-        await self.until(lambda: self.decisions >= wanted)
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        """Wait until a condition holds, while they train."""
-        assert self._training is not None
-        async with asyncio.timeout(PATIENCE):
-            while not holds():
-                if self._training.done():
-                    await self._training
-                await asyncio.sleep(0.002)
-
-    async def finish(self) -> None:
-        """Let them finish the epochs they are at."""
-        assert self._training is not None
-        self._enough = True
-        async with asyncio.timeout(PATIENCE):
-            await self._training
+        self.begin(*map(self._train, self.told))
 
     async def _train(self, run_id: str) -> None:
         replies = self.told[run_id]
@@ -118,14 +135,14 @@ class Trainers:
             except httpx.TransportError:
                 if not self._patient:
                     raise
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(PAUSE)
                 continue
             if answer.status_code == 200:
                 return answer.content
             assert self._patient, answer.text
             assert answer.status_code == 503, answer.text
             self.refused.append((answer.json()["code"], answer.headers.get("retry-after")))
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(PAUSE)
 
 
 def bearer(key: str | None) -> dict[str, str]:

@@ -164,59 +164,50 @@ def test_a_checkpoint_that_is_not_there_is_said_so(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "absent")
 
 
-def metadata_of(path: Path) -> dict[str, str]:
-    data = path.read_bytes()
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    metadata: dict[str, str] = header["__metadata__"]
-    return metadata
-
-
-def test_a_checkpoint_with_a_layer_missing_is_refused(
-    network: ActorCritic, subject: Subject, tmp_path: Path
-) -> None:
+@pytest.fixture
+def checkpoint(network: ActorCritic, subject: Subject, tmp_path: Path) -> Path:
+    """A checkpoint that a test may spoil."""
     path = tmp_path / "network.safetensors"
     save_checkpoint(network, subject, path)
-    tensors = load_file(path)
+    return path
+
+
+def rewrite(path: Path, tensors: dict[str, torch.Tensor], **said: str) -> None:
+    """Write a checkpoint anew with other tensors, and something else said of them."""
+    data = path.read_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    save_file(tensors, path, header["__metadata__"] | said)
+
+
+def test_a_checkpoint_with_a_layer_missing_is_refused(checkpoint: Path) -> None:
+    tensors = load_file(checkpoint)
     del tensors["trunk.0.bias"]
-    save_file(tensors, path, metadata_of(path))
+    rewrite(checkpoint, tensors)
     with pytest.raises(ArtifactError, match=r"trunk\.0\.bias") as refused:
-        load_checkpoint(path)
+        load_checkpoint(checkpoint)
     assert "\n" not in str(refused.value)
 
 
-def test_a_checkpoint_that_claims_a_huge_network_has_none_built(
-    network: ActorCritic, subject: Subject, tmp_path: Path
-) -> None:
-    path = tmp_path / "network.safetensors"
-    save_checkpoint(network, subject, path)
+def test_a_checkpoint_that_claims_a_huge_network_has_none_built(checkpoint: Path) -> None:
     huge = json.dumps({"features": 108, "actions": 7, "hidden": 4096, "head": 4096, "actors": 64})
     # 4 GiB of weights: what is built takes more than these tests may.
-    save_file(load_file(path), path, metadata_of(path) | {"shape": huge})
+    rewrite(checkpoint, load_file(checkpoint), shape=huge)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ArtifactError, match="size mismatch"):
-        load_checkpoint(path)
+        load_checkpoint(checkpoint)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20
 
 
-def test_a_checkpoint_of_other_precision_is_a_network_of_32_bits(
-    network: ActorCritic, subject: Subject, tmp_path: Path
-) -> None:
-    path = tmp_path / "network.safetensors"
-    save_checkpoint(network, subject, path)
-    metadata = metadata_of(path)
-    save_file({name: tensor.double() for name, tensor in load_file(path).items()}, path, metadata)
-    restored, _ = load_checkpoint(path)
+def test_a_checkpoint_of_other_precision_is_a_network_of_32_bits(checkpoint: Path) -> None:
+    rewrite(checkpoint, {name: tensor.double() for name, tensor in load_file(checkpoint).items()})
+    restored, _ = load_checkpoint(checkpoint)
     assert {parameter.dtype for parameter in restored.state_dict().values()} == {torch.float32}
     assert {parameter.requires_grad for parameter in restored.parameters()} == {True}
 
 
 @pytest.mark.parametrize("part", ["shape", "subject"])
-def test_what_is_wrong_with_what_a_checkpoint_says_is_one_line(
-    network: ActorCritic, subject: Subject, tmp_path: Path, part: str
-) -> None:
-    path = tmp_path / "network.safetensors"
-    save_checkpoint(network, subject, path)
-    save_file(load_file(path), path, metadata_of(path) | {part: "{}"})
+def test_what_is_wrong_with_what_a_checkpoint_says_is_one_line(checkpoint: Path, part: str) -> None:
+    rewrite(checkpoint, load_file(checkpoint), **{part: "{}"})
     with pytest.raises(ArtifactError, match="Field required") as refused:
-        load_checkpoint(path)
+        load_checkpoint(checkpoint)
     assert "\n" not in str(refused.value)

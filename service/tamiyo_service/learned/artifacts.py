@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -16,7 +16,6 @@ from tamiyo_leyline import Topology
 
 from tamiyo_service.errors import ModelRejectedError
 
-_MANIFEST: Final = "manifest.json"
 _DIGITS: Final = re.compile(r"(\d+)")
 _Stamp = tuple[tuple[str, int, int, int], ...]
 
@@ -114,11 +113,12 @@ class Library:
         """What there is now. Only what has changed since the last look is read again."""
         with self._lock:
             try:
-                places = list(self._places())
+                from tamiyo_models.artifact import places
             except ImportError:
                 # Without numpy there is nothing that could read an artifact.
                 return ()
-            self._known = {place: self._examined(place, shipped) for place, shipped in places}
+            there = list(places(self._directory))
+            self._known = {place: self._examined(place, shipped) for place, shipped in there}
             return _without_doubles([found for _, found in self._known.values()])
 
     def load(self, artifact: Artifact, device: str) -> Network:
@@ -143,15 +143,6 @@ class Library:
                 f"{artifact.policy_version} could not be loaded on {device}: {type(error).__name__}: {error}"
             ) from error
 
-    def _places(self) -> Iterator[tuple[Path, bool]]:
-        from tamiyo_models.artifact import SHIPPED
-
-        for root, shipped in ((SHIPPED, True), (self._directory, False)):
-            if root is None:
-                continue
-            for manifest in sorted(root.glob(f"*/*/{_MANIFEST}")):
-                yield manifest.parent, shipped
-
     def _examined(self, place: Path, shipped: bool) -> tuple[_Stamp, Found]:
         stamp = _stamp(place)
         known = self._known.get(place)
@@ -173,11 +164,12 @@ def can_run_on(device: str) -> bool:
 
 def _read(place: Path, shipped: bool) -> Found:
     from tamiyo_models.artifact import ArtifactError, read_manifest
+    from tamiyo_models.manifest import MANIFEST_NAME
 
     name, version = map(_legible, place.parts[-2:])
     try:
         manifest = read_manifest(place, check_files=True)
-        sha256 = hashlib.sha256((place / _MANIFEST).read_bytes()).hexdigest()
+        sha256 = hashlib.sha256((place / MANIFEST_NAME).read_bytes()).hexdigest()
     except (ArtifactError, OSError) as error:
         return Refused(name, version, place, shipped, _legible(str(error)))
     if (manifest.name, manifest.version) != (name, version):
